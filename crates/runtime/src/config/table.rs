@@ -1,0 +1,131 @@
+//! A table that remembers which keys were asked for and gathers what was wrong with them.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::Fault;
+use super::kind::Kind;
+
+#[derive(Debug)]
+pub struct Table<'a> {
+    text: &'a str,
+    entries: &'a DeTable<'a>,
+    /// Where this table begins in the file, for faults that concern it as a whole.
+    header: Range<usize>,
+    /// `target[2].probe[0]`; empty for the root.
+    path: String,
+    asked: Vec<&'static str>,
+    faults: &'a RefCell<Vec<Fault>>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn read_root<T>(
+        text: &'a str,
+        root: &'a DeTable<'a>,
+        build: impl FnOnce(&mut Table<'_>) -> Option<T>,
+    ) -> (Option<T>, Vec<Fault>) {
+        let faults = RefCell::default();
+        let table =
+            Table { text, entries: root, header: 0..0, path: String::new(), asked: Vec::new(), faults: &faults };
+        let value = table.read(build);
+        (value, faults.into_inner())
+    }
+
+    /// The value of a key that must be there. `None`: a fault was reported.
+    pub fn required<T>(&mut self, key: &'static str, kind: Kind<T>) -> Option<T> {
+        if self.get(key).is_none() {
+            self.asked.push(key);
+            self.report(self.header.clone(), key, "missing", &format!("needs {key}: {}", kind.allowed));
+            return None;
+        }
+        self.optional(key, kind)
+    }
+
+    /// The value of a key that may be absent. `None`: it is, or a fault was reported.
+    #[expect(clippy::needless_pass_by_value, reason = "a kind is made where it is used")]
+    pub fn optional<T>(&mut self, key: &'static str, kind: Kind<T>) -> Option<T> {
+        self.asked.push(key);
+        let value = self.get(key)?;
+        let read = (kind.read)(value.get_ref());
+        if read.is_none() {
+            let allowed = format!("allowed: {}", kind.allowed);
+            self.report(value.span(), key, &self.found(value), &allowed);
+        }
+        read
+    }
+
+    /// A table inside this one.
+    pub fn table<T>(&mut self, key: &'static str, build: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Option<T> {
+        self.asked.push(key);
+        let value = self.get(key)?;
+        self.descend(value, self.path_of(key), build)
+    }
+
+    /// Every table of an array of tables; an absent one is empty.
+    pub fn tables<T>(&mut self, key: &'static str, mut build: impl FnMut(&mut Table<'_>) -> Option<T>) -> Vec<T> {
+        self.asked.push(key);
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.report(value.span(), key, &self.found(value), &format!("allowed: tables, written [[{key}]]"));
+            return Vec::new();
+        };
+        let path = |index| format!("{}[{index}]", self.path_of(key));
+        items.iter().enumerate().filter_map(|(index, item)| self.descend(item, path(index), &mut build)).collect()
+    }
+
+    /// Reports a fault that only the caller can see: a value that does not fit another.
+    pub fn refuse(&self, key: &str, found: &str, allowed: &str) {
+        let span = self.get(key).map_or(self.header.clone(), Spanned::span);
+        self.report(span, key, found, allowed);
+    }
+
+    fn descend<T>(
+        &self,
+        value: &'a Spanned<DeValue<'a>>,
+        path: String,
+        build: impl FnOnce(&mut Table<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let DeValue::Table(inner) = value.get_ref() else {
+            self.report_at(value.span(), &path, &self.found(value), "allowed: a table");
+            return None;
+        };
+        let (text, faults) = (self.text, self.faults);
+        Table { text, entries: inner, header: value.span(), path, asked: Vec::new(), faults }.read(build)
+    }
+
+    fn read<T>(mut self, build: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Option<T> {
+        let value = build(&mut self);
+        for key in self.entries.keys() {
+            if !self.asked.contains(&key.get_ref().as_ref()) {
+                let allowed = format!("allowed: {}", self.asked.join(", "));
+                self.report(key.span(), key.get_ref(), "no such key", &allowed);
+            }
+        }
+        value
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.entries.get(key)
+    }
+
+    fn found(&self, value: &Spanned<DeValue<'_>>) -> String {
+        let text: String = self.text.get(value.span()).unwrap_or_default().chars().take(60).collect();
+        format!("found {text}")
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn report(&self, span: Range<usize>, key: &str, found: &str, allowed: &str) {
+        self.report_at(span, &self.path_of(key), found, allowed);
+    }
+
+    fn report_at(&self, span: Range<usize>, path: &str, found: &str, allowed: &str) {
+        let fault = Fault { span, found: format!("{path}: {found}"), allowed: allowed.to_owned() };
+        self.faults.borrow_mut().push(fault);
+    }
+}

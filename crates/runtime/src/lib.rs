@@ -1,0 +1,11 @@
+//! What both binaries stand on: named tasks and their drain, the clock, configuration with every fault reported, logs, and
+//! meters of our own.
+
+pub mod clock;
+pub mod config;
+pub mod logs;
+pub mod meters;
+pub mod tasks;
+
+pub use clock::{Clock, Mono, Wall};
+pub use tasks::{Shutdown, Tasks, run};

@@ -1,0 +1,17 @@
+//! What agents and collector both speak: names, time, histograms, windows, and their form on the wire (OTLP).
+//!
+//! Pure: no clock is read, nothing is sent. Agent and collector share this crate and nothing of each other.
+
+pub mod geo;
+pub mod histogram;
+pub mod names;
+pub mod otlp;
+pub mod series;
+pub mod time;
+pub mod window;
+
+pub use histogram::Histogram;
+pub use names::{AgentId, InvalidName, Name, RegionName, ServiceName, TargetId};
+pub use series::{Boot, Family, Origin, PathId, Sequence, Series};
+pub use time::{Mono, Wall};
+pub use window::{FailureKind, Outcome, Window};

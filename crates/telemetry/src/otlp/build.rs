@@ -1,0 +1,168 @@
+//! Builds a batch. It is encoded once; what is sent again is the same bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+
+use super::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, attribute};
+use crate::histogram::Histogram;
+use crate::names::{AgentId, RegionName};
+use crate::series::Series;
+use crate::time::Wall;
+use crate::window::{Outcome, Window};
+
+/// Who sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub agent: AgentId,
+    pub source: RegionName,
+    pub zone: Option<String>,
+    pub version: String,
+}
+
+/// A series and what else its points say of the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    pub series: Series,
+    pub address: String,
+    pub port: Option<u16>,
+    /// `udp`, `tcp` or `icmp`.
+    pub transport: &'static str,
+}
+
+/// One closed window of one series.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    pub labels: Arc<Labels>,
+    pub window: Window,
+}
+
+/// How the agent itself fared since its last batch.
+#[derive(Debug, Clone, Default)]
+pub struct AgentHealth {
+    /// How long after it was due each probe was sent.
+    pub lateness: Histogram,
+    pub spool_batches: u64,
+    pub spool_bytes: u64,
+    pub begin: Wall,
+    pub end: Wall,
+}
+
+pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> Vec<u8> {
+    let durations = measured.iter().flat_map(|measured| {
+        let Window { begin, end, outcomes } = &measured.window;
+        outcomes.iter().map(|(outcome, histogram)| {
+            let attributes = point_attributes(&measured.labels, *outcome);
+            exponential_point(*begin, *end, histogram, attributes)
+        })
+    });
+    let lateness = exponential_point(health.begin, health.end, &health.lateness, Vec::new());
+    let metrics = vec![
+        exponential(PROBE_DURATION, durations.collect()),
+        exponential(AGENT_LATENESS, vec![lateness]),
+        gauge(AGENT_SPOOL_BATCHES, "{batch}", health.end, health.spool_batches),
+        gauge(AGENT_SPOOL_BYTES, "By", health.end, health.spool_bytes),
+    ];
+    let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
+    let resource = Resource { attributes: resource_attributes(sender), ..Resource::default() };
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(resource),
+            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }],
+            ..ResourceMetrics::default()
+        }],
+    };
+    request.encode_to_vec()
+}
+
+fn exponential(name: &str, data_points: Vec<ExponentialHistogramDataPoint>) -> Metric {
+    let aggregation_temporality = AggregationTemporality::Delta as i32;
+    let data = metric::Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality });
+    Metric { name: name.to_owned(), unit: "s".to_owned(), data: Some(data), ..Metric::default() }
+}
+
+fn gauge(name: &str, unit: &str, time: Wall, value: u64) -> Metric {
+    let value = Some(number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)));
+    let point = NumberDataPoint { time_unix_nano: time.0, value, ..NumberDataPoint::default() };
+    let data = Some(metric::Data::Gauge(Gauge { data_points: vec![point] }));
+    Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
+}
+
+fn exponential_point(
+    begin: Wall,
+    end: Wall,
+    histogram: &Histogram,
+    attributes: Vec<KeyValue>,
+) -> ExponentialHistogramDataPoint {
+    ExponentialHistogramDataPoint {
+        attributes,
+        start_time_unix_nano: begin.0,
+        time_unix_nano: end.0,
+        count: histogram.count(),
+        scale: i32::from(histogram.scale()),
+        zero_count: u64::from(histogram.zeros()),
+        positive: Some(dense(histogram)),
+        ..ExponentialHistogramDataPoint::default()
+    }
+}
+
+/// OTLP's buckets are dense between the lowest and the highest.
+fn dense(histogram: &Histogram) -> Buckets {
+    let buckets: BTreeMap<i32, u64> =
+        histogram.buckets().iter().map(|bucket| (bucket.index, u64::from(bucket.count))).collect();
+    let (Some((&first, _)), Some((&last, _))) = (buckets.first_key_value(), buckets.last_key_value()) else {
+        return Buckets::default();
+    };
+    let bucket_counts = (first..=last).map(|index| buckets.get(&index).copied().unwrap_or(0)).collect();
+    Buckets { offset: first, bucket_counts }
+}
+
+fn resource_attributes(sender: &Sender) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        text(attribute::SERVICE_NAME, "isochrone-agent"),
+        text(attribute::INSTANCE, sender.agent.as_str()),
+        text(attribute::VERSION, &sender.version),
+        text(attribute::SOURCE, sender.source.as_str()),
+    ];
+    attributes.extend(sender.zone.as_deref().map(|zone| text(attribute::ZONE, zone)));
+    attributes
+}
+
+fn point_attributes(labels: &Labels, outcome: Outcome) -> Vec<KeyValue> {
+    let Labels { series, address, port, transport } = labels;
+    let mut attributes = vec![
+        text(attribute::TARGET, series.target.as_str()),
+        text(attribute::REGION, series.region.as_str()),
+        text(attribute::SERVICE, series.service.as_str()),
+        text(attribute::PROBE, series.probe.as_str()),
+        text(attribute::PHASE, series.phase.as_str()),
+        text(attribute::ADDRESS, address),
+        text(attribute::TRANSPORT, transport),
+        text(attribute::FAMILY, series.family.as_str()),
+    ];
+    attributes.extend(port.map(|port| key_value(attribute::PORT, any_value::Value::IntValue(i64::from(port)))));
+    if series.confirm {
+        attributes.push(key_value(attribute::CONFIRM, any_value::Value::BoolValue(true)));
+    }
+    if let Outcome::Failure(kind) = outcome {
+        attributes.push(text(attribute::ERROR, kind.as_str()));
+    }
+    attributes
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    key_value(key, any_value::Value::StringValue(value.to_owned()))
+}
+
+fn key_value(key: &str, value: any_value::Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}

@@ -1,0 +1,125 @@
+//! Reads attributes: who sends a batch, and what a point is about.
+
+use std::str::FromStr;
+
+use super::attribute;
+use super::walk::Malformed;
+use super::wire::{Field, each, utf8};
+use crate::names::{AgentId, InvalidName, Name, RegionName, ServiceName, TargetId};
+use crate::series::{Family, Series};
+use crate::window::{FailureKind, Outcome};
+
+/// Who sends, as a batch's resource says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    pub agent: AgentId,
+    pub source: RegionName,
+    pub version: String,
+}
+
+/// Why attributes do not name a series.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadLabels {
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{0}: {InvalidName}")]
+    Name(&'static str),
+    #[error("network.type is ipv4 or ipv6")]
+    Family,
+    #[error("the attributes are not key–value pairs")]
+    Malformed,
+}
+
+impl From<Malformed> for BadLabels {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The first phase of a probe that has only one.
+const DEFAULT_PHASE: &str = "rtt";
+
+pub fn resource(message: &[u8]) -> Result<Resource, BadLabels> {
+    let (mut agent, mut source, mut version) = (None, None, None);
+    each_attribute(message, 1, |key, value| match key {
+        attribute::INSTANCE => agent = value,
+        attribute::SOURCE => source = value,
+        attribute::VERSION => version = value,
+        _ => {}
+    })?;
+    Ok(Resource {
+        agent: required(attribute::INSTANCE, agent)?,
+        source: required(attribute::SOURCE, source)?,
+        version: version.unwrap_or_default().chars().take(64).collect(),
+    })
+}
+
+/// The series and the kind of outcome that a point of `isochrone.probe.duration` counts. Agent and source are those of the
+/// batch.
+pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result<(Series, Outcome), BadLabels> {
+    let (mut target, mut region, mut service, mut probe, mut phase) = (None, None, None, None, None);
+    let (mut family, mut error, mut confirm) = (None, None, false);
+    each_attribute(attributes, 1, |key, value| match key {
+        attribute::TARGET => target = value,
+        attribute::REGION => region = value,
+        attribute::SERVICE => service = value,
+        attribute::PROBE => probe = value,
+        attribute::PHASE => phase = value,
+        attribute::FAMILY => family = value,
+        attribute::ERROR => error = value,
+        attribute::CONFIRM => confirm = value == Some("true"),
+        _ => {}
+    })?;
+    let series = Series {
+        agent: agent.clone(),
+        source: source.clone(),
+        target: required::<TargetId>(attribute::TARGET, target)?,
+        region: required(attribute::REGION, region)?,
+        service: required::<ServiceName>(attribute::SERVICE, service)?,
+        probe: required::<Name>(attribute::PROBE, probe)?,
+        phase: required(attribute::PHASE, phase.or(Some(DEFAULT_PHASE)))?,
+        family: family.map_or(Ok(Family::Ipv4), str::parse).map_err(|_| BadLabels::Family)?,
+        confirm,
+    };
+    let outcome = error.map_or(Outcome::Reply, |error| Outcome::Failure(FailureKind::parse(error)));
+    Ok((series, outcome))
+}
+
+fn required<T: FromStr>(key: &'static str, value: Option<&str>) -> Result<T, BadLabels> {
+    value.ok_or(BadLabels::Missing(key))?.parse().map_err(|_| BadLabels::Name(key))
+}
+
+/// Each attribute whose value is text; a boolean reads as `true` or `false`, the rest as nothing.
+fn each_attribute<'a>(
+    message: &'a [u8],
+    wanted: u32,
+    mut visit: impl FnMut(&'a str, Option<&'a str>),
+) -> Result<(), Malformed> {
+    each(message, |number, field| {
+        let (true, Field::Bytes(pair)) = (number == wanted, field) else { return Ok(()) };
+        let (mut key, mut value) = ("", None);
+        each(pair, |number, field| {
+            match (number, field) {
+                (1, Field::Bytes(bytes)) => key = utf8(bytes)?,
+                (2, Field::Bytes(any)) => value = text_of(any)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        visit(key, value);
+        Ok(())
+    })
+}
+
+fn text_of(any: &[u8]) -> Result<Option<&str>, Malformed> {
+    let mut text = None;
+    each(any, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => text = Some(utf8(bytes)?),
+            (2, Field::Varint(boolean)) => text = Some(if boolean == 0 { "false" } else { "true" }),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(text)
+}

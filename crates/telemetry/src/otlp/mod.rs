@@ -1,0 +1,44 @@
+//! A batch on the wire: an OTLP `ExportMetricsServiceRequest`.
+//!
+//! One metric carries the measurement: [`PROBE_DURATION`], unit `s`, exponential histogram, delta temporality. A failure is a
+//! point of the same metric with `error.type`. [`build`] makes a batch, [`walk`] reads one without decoding what it has seen
+//! before, [`labels`] reads a point's attributes the first time they are met.
+
+pub mod build;
+pub mod labels;
+pub mod walk;
+mod wire;
+
+pub const PROBE_DURATION: &str = "isochrone.probe.duration";
+pub const AGENT_LATENESS: &str = "isochrone.agent.lateness";
+pub const AGENT_SPOOL_BATCHES: &str = "isochrone.agent.spool.batches";
+pub const AGENT_SPOOL_BYTES: &str = "isochrone.agent.spool.bytes";
+
+/// Headers (gRPC metadata) that make a batch of ours countable once.
+pub const HEADER_AGENT: &str = "isochrone-agent";
+pub const HEADER_BOOT: &str = "isochrone-boot";
+pub const HEADER_SEQUENCE: &str = "isochrone-seq";
+
+/// Attribute names: OpenTelemetry's where it has one.
+pub mod attribute {
+    pub const SERVICE_NAME: &str = "service.name";
+    pub const INSTANCE: &str = "service.instance.id";
+    pub const VERSION: &str = "service.version";
+    pub const SOURCE: &str = "cloud.region";
+    pub const ZONE: &str = "cloud.availability_zone";
+
+    pub const TARGET: &str = "isochrone.target.id";
+    pub const REGION: &str = "isochrone.target.region";
+    pub const SERVICE: &str = "isochrone.service";
+    pub const PROBE: &str = "isochrone.probe";
+    pub const PHASE: &str = "isochrone.phase";
+    pub const CONFIRM: &str = "isochrone.confirm";
+    pub const ADDRESS: &str = "server.address";
+    pub const PORT: &str = "server.port";
+    pub const TRANSPORT: &str = "network.transport";
+    pub const FAMILY: &str = "network.type";
+    pub const ERROR: &str = "error.type";
+}
+
+#[cfg(test)]
+mod tests;

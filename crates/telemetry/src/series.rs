@@ -1,0 +1,164 @@
+//! Who measured what: the identity of a series and of the path it belongs to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::names::{AgentId, Name, RegionName, ServiceName, TargetId};
+
+/// What one vantage measures at one target by one probe, one phase of it, over one address family.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Series {
+    pub agent: AgentId,
+    pub source: RegionName,
+    pub target: TargetId,
+    pub region: RegionName,
+    pub service: ServiceName,
+    pub probe: Name,
+    pub phase: Name,
+    pub family: Family,
+    /// Confirming probes are evidence only: they never colour loss or quantiles.
+    pub confirm: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// A path: the vantages of one source merged. The same after restarts, on every collector.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PathId(pub u64);
+
+/// One life of an agent's process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Boot(pub u128);
+
+/// The number of a batch within a boot, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+/// What identifies a batch of ours, so that it is counted once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    pub agent: AgentId,
+    pub boot: Boot,
+    pub sequence: Sequence,
+}
+
+impl Series {
+    pub fn path(&self) -> PathId {
+        let mut hash = Xxh3::new();
+        for part in
+            [self.source.as_str(), self.target.as_str(), self.probe.as_str(), self.phase.as_str(), self.family.as_str()]
+        {
+            hash.update(part.as_bytes());
+            hash.update(b"/");
+        }
+        PathId(hash.digest())
+    }
+}
+
+impl Family {
+    /// The values of OpenTelemetry's `network.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
+impl FromStr for Family {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ipv4" => Ok(Self::Ipv4),
+            "ipv6" => Ok(Self::Ipv6),
+            _ => Err("network.type is ipv4 or ipv6"),
+        }
+    }
+}
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PathId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// As a UUID is written: 8-4-4-4-12 hexadecimal digits.
+impl fmt::Display for Boot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:032x}", self.0);
+        write!(f, "{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
+    }
+}
+
+impl fmt::Debug for Boot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Boot {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: String = text.chars().filter(|&c| c != '-').collect();
+        let well_formed = digits.len() == 32 && matches!(text.len(), 32 | 36);
+        if !well_formed || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("a boot is a UUID");
+        }
+        u128::from_str_radix(&digits, 16).map(Self).map_err(|_| "a boot is a UUID")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_reads_back_what_it_prints_and_refuses_the_rest() {
+        let boot = Boot(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+        assert_eq!(boot.to_string(), "01020304-0506-0708-090a-0b0c0d0e0f10");
+        assert_eq!(boot.to_string().parse(), Ok(boot));
+        for refused in ["", "1", "0102030405060708090a0b0c0d0e0f1", "+1020304-0506-0708-090a-0b0c0d0e0f10"] {
+            assert!(refused.parse::<Boot>().is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_id_is_the_same_in_every_release() {
+        let series = Series {
+            agent: "fra-1".parse().unwrap(),
+            source: "fra".parse().unwrap(),
+            target: "iad-voice-1".parse().unwrap(),
+            region: "iad".parse().unwrap(),
+            service: "voice".parse().unwrap(),
+            probe: "voice".parse().unwrap(),
+            phase: "rtt".parse().unwrap(),
+            family: Family::Ipv4,
+            confirm: false,
+        };
+        assert_eq!(series.path().to_string(), "14f948e2edaa77ec");
+    }
+}
