@@ -6,6 +6,7 @@ pub mod config;
 pub mod logs;
 pub mod meters;
 pub mod tasks;
+pub mod timer;
 
 pub use clock::{Clock, Mono, Wall};
 pub use tasks::{Shutdown, Tasks, run};

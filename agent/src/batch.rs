@@ -1,0 +1,118 @@
+//! Folds parts of windows into histograms and makes batches of them. A thread of its own: a fold passes through a dense
+//! histogram, and thousands of them at the end of a slot would hold up sends.
+//!
+//! What is closed within [`GATHER`] goes out together, so that an outage seen by many series is a few batches, not hundreds.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use runtime::{Clock, Wall};
+use telemetry::histogram::Scratch;
+use telemetry::otlp::build::{AgentHealth, Measured, Sender, encode};
+use telemetry::{Outcome, Window};
+
+use crate::meters::Instruments;
+use crate::plan::Plan;
+use crate::record::Part;
+use crate::spool::{Depth, Shared};
+
+const GATHER: Duration = Duration::from_millis(50);
+/// Some 400 kB before compression: below what a collector calls too big.
+const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 1000 };
+const ZSTD_LEVEL: i32 = 3;
+
+/// What the pacer hands over.
+#[derive(Debug, Default)]
+pub struct Handover {
+    pub parts: Vec<Part>,
+    /// How long after it was due each probe was sent, since the last time.
+    pub lateness: Vec<Duration>,
+    pub at: Wall,
+}
+
+/// Runs until the pacer is gone and its last parts are in the spool.
+pub fn run(
+    handovers: &Receiver<Handover>,
+    mut assembler: Assembler,
+    spool: &Shared,
+    clock: Clock,
+    tally: &Instruments,
+) -> Result<(), Infallible> {
+    while let Ok(mut gathered) = handovers.recv() {
+        let until = clock.mono() + GATHER;
+        while let Ok(more) = handovers.recv_timeout(until.since(clock.mono())) {
+            gathered.absorb(more);
+        }
+        for body in assembler.assemble(gathered, spool.depth()) {
+            // Only memory can run out here, and then nothing helps.
+            let body = compress(&body).expect("zstd compresses from memory to memory");
+            tally.spool_dropped(spool.offer(body.into()));
+        }
+    }
+    spool.close();
+    Ok(())
+}
+
+pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(body, ZSTD_LEVEL)
+}
+
+/// From parts to batches, encoded.
+#[derive(Debug)]
+pub struct Assembler {
+    plan: Plan,
+    sender: Sender,
+    scratch: Scratch,
+    /// When the last batch was made.
+    told: Wall,
+}
+
+impl Assembler {
+    pub fn new(plan: Plan, sender: Sender, start: Wall) -> Self {
+        Self { plan, sender, scratch: Scratch::default(), told: start }
+    }
+
+    pub fn assemble(&mut self, handover: Handover, depth: Depth) -> Vec<Vec<u8>> {
+        let Handover { parts, lateness, at } = handover;
+        let mut lateness = self.scratch.fold(lateness);
+        let measured: Vec<_> = parts.into_iter().map(|part| self.measured(part)).collect();
+        let batch = |windows: &[Measured]| {
+            let health = AgentHealth {
+                lateness: std::mem::take(&mut lateness),
+                spool_batches: depth.batches,
+                spool_bytes: depth.bytes,
+                // The wall clock may have been set back in between.
+                begin: self.told.min(at),
+                end: at,
+            };
+            self.told = at;
+            encode(&self.sender, windows, &health)
+        };
+        measured.chunks(WINDOWS_IN_A_BATCH).map(batch).collect()
+    }
+
+    fn measured(&mut self, part: Part) -> Measured {
+        let Part { series, begin, end, samples } = part;
+        let mut durations: BTreeMap<Outcome, Vec<Duration>> = BTreeMap::new();
+        for (outcome, duration) in samples {
+            durations.entry(outcome).or_default().push(duration);
+        }
+        let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
+        let outcomes = durations.into_iter().map(fold).collect();
+        Measured { labels: self.plan.get(series).labels.clone(), window: Window { begin, end, outcomes } }
+    }
+}
+
+impl Handover {
+    fn absorb(&mut self, more: Self) {
+        self.parts.extend(more.parts);
+        self.lateness.extend(more.lateness);
+        self.at = more.at;
+    }
+}
+
+#[cfg(test)]
+mod tests;

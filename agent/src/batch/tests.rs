@@ -1,0 +1,115 @@
+use std::borrow::Cow;
+use std::sync::mpsc::sync_channel;
+
+use runtime::meters::Meters;
+use telemetry::FailureKind;
+use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
+use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION};
+
+use super::*;
+use crate::plan::Addresses;
+use crate::schedule::SeriesIndex;
+use crate::spool::{BOUND, Memory};
+
+#[derive(Default)]
+struct Seen {
+    probes: Vec<(Wall, Wall, u64)>,
+    lateness: Vec<(Wall, Wall, u64)>,
+    spool: Vec<f64>,
+}
+
+impl<'a> Visitor<'a> for Seen {
+    fn resource(&mut self, _: &'a [u8]) {}
+
+    fn point(&mut self, point: Point<'a>) {
+        let Point { metric, begin, end, value, .. } = point;
+        match (metric, value) {
+            (PROBE_DURATION, Value::Histogram(histogram)) => self.probes.push((begin, end, histogram.count())),
+            (AGENT_LATENESS, Value::Histogram(histogram)) => self.lateness.push((begin, end, histogram.count())),
+            (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.spool.push(batches),
+            _ => {}
+        }
+    }
+
+    fn bad_point(&mut self, metric: &'a str, _: Cow<'a, [u8]>, fault: BadPoint) {
+        panic!("{metric}: {fault}");
+    }
+
+    fn other(&mut self, metric: &'a str) {
+        panic!("{metric}");
+    }
+}
+
+fn assembler() -> Assembler {
+    let text = "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n[[target]]\nid = \"iad-1\"\n\
+                service = \"voice\"\nregion = \"iad\"\naddress = \"192.0.2.1\"\n[[target.probe]]\nkind = \"icmp\"\n";
+    let config = crate::Config::parse("agent.toml", text.to_owned()).unwrap();
+    let (agent, source) = (config.agent.clone(), config.region.clone());
+    let sender = Sender { agent, source, zone: None, version: "0".to_owned() };
+    Assembler::new(Plan::new(&config, &Addresses::new()), sender, Wall::from_secs(100))
+}
+
+fn part(begin: u64) -> Part {
+    let (reply, lost) = (Outcome::Reply, Outcome::Failure(FailureKind::Timeout));
+    let millis = Duration::from_millis;
+    let samples = vec![(reply, millis(20)), (lost, millis(1000)), (reply, millis(30))];
+    Part { series: SeriesIndex(0), begin: Wall::from_secs(begin), end: Wall::from_secs(begin + 10), samples }
+}
+
+fn handover(begins: &[u64], at: u64) -> Handover {
+    let parts = begins.iter().map(|&begin| part(begin)).collect();
+    Handover { parts, lateness: vec![Duration::from_micros(80); begins.len()], at: Wall::from_secs(at) }
+}
+
+fn seen(bodies: &[Vec<u8>]) -> Seen {
+    let mut seen = Seen::default();
+    for body in bodies {
+        walk(body, &mut seen).unwrap();
+    }
+    seen
+}
+
+#[test]
+fn a_part_becomes_one_point_for_each_outcome() {
+    let bodies = assembler().assemble(handover(&[100], 110), Depth::default());
+    let (begin, end) = (Wall::from_secs(100), Wall::from_secs(110));
+    assert_eq!(seen(&bodies).probes, [(begin, end, 2), (begin, end, 1)]);
+}
+
+#[test]
+fn many_windows_are_several_batches_and_the_lateness_is_told_once() {
+    let depth = Depth { batches: 2, bytes: 9 };
+    let bodies = assembler().assemble(handover(&[100, 110, 120, 130, 140, 150, 160], 170), depth);
+    assert_eq!(bodies.len(), 3);
+    let seen = seen(&bodies);
+    assert_eq!(seen.probes.len(), 14);
+    assert_eq!(seen.lateness.iter().map(|(_, _, count)| *count).collect::<Vec<_>>(), [7, 0, 0]);
+    assert_eq!(seen.spool, [2.0; 3]);
+}
+
+#[test]
+fn the_agents_health_covers_the_time_since_the_batch_before_even_across_a_clock_set_back() {
+    let mut assembler = assembler();
+    let mut bodies = assembler.assemble(handover(&[100], 110), Depth::default());
+    bodies.extend(assembler.assemble(handover(&[100], 120), Depth::default()));
+    bodies.extend(assembler.assemble(handover(&[50], 60), Depth::default()));
+    let spans: Vec<_> = seen(&bodies).lateness.into_iter().map(|(begin, end, _)| (begin, end)).collect();
+    let span = |begin, end| (Wall::from_secs(begin), Wall::from_secs(end));
+    assert_eq!(spans, [span(100, 110), span(110, 120), span(60, 60)]);
+}
+
+#[tokio::test]
+async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool() {
+    let (outbox, handovers) = sync_channel(10);
+    let spool = Shared::new(Memory::new(BOUND));
+    outbox.try_send(handover(&[100], 110)).unwrap();
+    outbox.try_send(handover(&[100], 111)).unwrap();
+    drop(outbox);
+    let tally = Instruments::new(&Meters::new("test"));
+    run(&handovers, assembler(), &spool, Clock::start(), &tally).unwrap();
+    let batch = spool.oldest().await.unwrap();
+    let body = zstd::decode_all(&batch.body[..]).unwrap();
+    assert_eq!(seen(&[body]).probes.len(), 4);
+    spool.forget(batch.sequence);
+    assert_eq!(spool.oldest().await, None);
+}

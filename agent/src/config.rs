@@ -1,0 +1,278 @@
+//! The agent's file: TOML in, a resolved type out, every fault told at once.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use runtime::config::{self, Faults, Table, kind};
+use telemetry::window::DEFAULT_WIDTH;
+use telemetry::{AgentId, RegionName, ServiceName, TargetId};
+
+use crate::endpoint::{self, Endpoint};
+use crate::flights::MAX_IN_FLIGHT;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub region: RegionName,
+    pub agent: AgentId,
+    pub collector: Collector,
+    /// Where probes go out from; its family's only.
+    pub source_address: Option<IpAddr>,
+    pub data_dir: Option<String>,
+    pub zone: Option<String>,
+    /// The width of a slot.
+    pub window: Duration,
+    pub targets: Vec<Target>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub id: TargetId,
+    pub service: ServiceName,
+    pub region: RegionName,
+    pub endpoint: Endpoint,
+    /// What routers are told; never probed, never guessed from the address.
+    pub advertise: Vec<String>,
+    pub probes: Vec<Probe>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    pub every: Duration,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeKind {
+    Voice { discovery_every: Duration },
+    Icmp,
+    Tcp,
+}
+
+/// Where batches go: an http or https URL to whose path `/v1/metrics` is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector(reqwest::Url);
+
+const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
+const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
+const EVERY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
+const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
+const SECOND: Duration = Duration::from_secs(1);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        config::read(path, Self::build)
+    }
+
+    /// The same for text that is at hand; `name` stands in the report.
+    pub fn parse(name: &str, text: String) -> Result<Self, Faults> {
+        config::parse(name, text, Self::build)
+    }
+
+    fn build(root: &mut Table<'_>) -> Option<Self> {
+        let region: Option<RegionName> = root.required("region", kind::name());
+        let agent = root.optional("agent", kind::name());
+        let collector = root.required("collector", kind::parsed(COLLECTOR));
+        let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
+        let data_dir = root.optional("data_dir", kind::text());
+        let zone = root.optional("zone", kind::text());
+        let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
+        let mut ids = BTreeSet::new();
+        let mut wrong = false;
+        let targets = root.tables("target", |target| {
+            let target = Target::build(target, &mut ids);
+            wrong |= target.is_none();
+            target
+        });
+        if targets.is_empty() && !wrong {
+            root.refuse("target", "missing", "needs at least one [[target]]");
+        }
+        let region = region?;
+        let agent = agent.unwrap_or_else(|| default_agent(&region));
+        Some(Self { agent, region, collector: collector?, source_address, data_dir, zone, window, targets })
+    }
+
+    /// How many series it makes: two for each voice probe, one for each of the others.
+    pub fn series(&self) -> usize {
+        self.targets.iter().flat_map(|target| &target.probes).map(|probe| probe.kind.series()).sum()
+    }
+}
+
+impl Target {
+    fn build(table: &mut Table<'_>, ids: &mut BTreeSet<TargetId>) -> Option<Self> {
+        let id: Option<TargetId> = table.required("id", kind::name());
+        if let Some(id) = &id
+            && !ids.insert(id.clone())
+        {
+            table.refuse("id", &format!("{id} stands twice"), "each target has an id of its own");
+        }
+        let service = table.required("service", kind::name());
+        let region = table.required("region", kind::name());
+        let endpoint: Option<Endpoint> = table.required("address", kind::parsed(endpoint::ALLOWED));
+        let advertise = table.optional("advertise", kind::list(kind::text())).unwrap_or_default();
+        let (mut kinds, mut wrong) = (Vec::new(), false);
+        let probes = table.tables("probe", |probe| {
+            let probe = Probe::build(probe, &mut kinds);
+            wrong |= probe.is_none();
+            probe
+        });
+        if probes.is_empty() && !wrong {
+            table.refuse("probe", "missing", "needs at least one [[target.probe]]");
+        }
+        if let Some(Endpoint { host, port: None }) = &endpoint
+            && let Some(probe) = probes.iter().find(|probe| probe.kind != ProbeKind::Icmp)
+        {
+            let found = format!("found {host} without a port");
+            table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));
+        }
+        Some(Self { id: id?, service: service?, region: region?, endpoint: endpoint?, advertise, probes })
+    }
+}
+
+impl Probe {
+    fn build(table: &mut Table<'_>, kinds: &mut Vec<&'static str>) -> Option<Self> {
+        let kinds_allowed =
+            kind::choice(&[("voice", ProbeKind::VOICE), ("icmp", ProbeKind::Icmp), ("tcp", ProbeKind::Tcp)]);
+        let kind = table.required("kind", kinds_allowed);
+        if let Some(kind) = kind {
+            if kinds.contains(&kind.as_str()) {
+                table.refuse("kind", &format!("{} stands twice", kind.as_str()), "one probe of a kind in each target");
+            }
+            kinds.push(kind.as_str());
+        }
+        let every = duration(table, "every", kind.map_or(SECOND, ProbeKind::default_every), EVERY);
+        let timeout = duration(table, "timeout", TIMEOUT, TIMEOUTS);
+        // Without a kind nobody can say whether it may have this key: then it is taken, and the kind is the one fault.
+        let kind = match kind {
+            Some(ProbeKind::Icmp | ProbeKind::Tcp) => kind,
+            Some(ProbeKind::Voice { .. }) | None => {
+                let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
+                in_flight_bounded(table, "discovery_every", discovery_every, timeout);
+                kind.map(|_| ProbeKind::Voice { discovery_every })
+            }
+        };
+        in_flight_bounded(table, "every", every, timeout);
+        Some(Self { kind: kind?, every, timeout })
+    }
+}
+
+impl ProbeKind {
+    const VOICE: Self = Self::Voice { discovery_every: TEN_SECONDS };
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Voice { .. } => "voice",
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// One small packet a second is cheap for everyone; a connection leaves state behind at both ends.
+    fn default_every(self) -> Duration {
+        match self {
+            Self::Voice { .. } | Self::Icmp => SECOND,
+            Self::Tcp => TEN_SECONDS,
+        }
+    }
+
+    fn series(self) -> usize {
+        match self {
+            Self::Voice { .. } => 2,
+            Self::Icmp | Self::Tcp => 1,
+        }
+    }
+}
+
+impl Collector {
+    pub fn metrics(&self) -> reqwest::Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}/v1/metrics", self.0.path().trim_end_matches('/')));
+        url
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+}
+
+impl FromStr for Collector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url: reqwest::Url = text.parse().map_err(|_| COLLECTOR)?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        let http = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if http && plain && url.fragment().is_none() { Ok(Self(url)) } else { Err(COLLECTOR) }
+    }
+}
+
+/// A duration within its range, or the default; a fault leaves the default, so that reading goes on.
+fn duration(table: &mut Table<'_>, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+    let Some(duration) = table.optional(key, kind::duration()) else { return default };
+    if range.contains(&duration) {
+        return duration;
+    }
+    let [found, low, high] = [&duration, range.start(), range.end()].map(|d| humantime::format_duration(*d));
+    table.refuse(key, &format!("found {found}"), &format!("allowed: from {low} to {high}"));
+    default
+}
+
+/// A target that never answers must not gather more probes than `flights` keeps.
+fn in_flight_bounded(table: &Table<'_>, key: &'static str, every: Duration, timeout: Duration) {
+    if timeout.as_nanos() >= every.as_nanos() * u128::from(MAX_IN_FLIGHT) {
+        let found = format!("{} against a timeout of {}", spoken(every), spoken(timeout));
+        let allowed = format!("a timeout of less than {MAX_IN_FLIGHT} times {key}");
+        table.refuse(key, &found, &allowed);
+    }
+}
+
+fn spoken(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}
+
+/// `<region>-<hostname>`, with what a name does not take made into dashes.
+fn default_agent(region: &RegionName) -> AgentId {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    agent_name(region, &host.to_string_lossy())
+}
+
+fn agent_name(region: &RegionName, host: &str) -> AgentId {
+    let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = format!("{region}-{host}").chars().map(dashed).take(telemetry::names::MAX_NAME_BYTES).collect();
+    let whole = name.trim_end_matches('-').parse();
+    whole.or_else(|_| region.as_str().parse()).expect("a region's name is a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_without_a_name_is_called_by_its_region_and_host() {
+        let region = "fra".parse().unwrap();
+        let named = |host: &str| agent_name(&region, host).to_string();
+        assert_eq!(named("Web_01.example.com"), "fra-web-01-example-com");
+        assert_eq!(named(""), "fra");
+        assert_eq!(named(&"x".repeat(100)).len(), 63);
+    }
+
+    #[test]
+    fn batches_go_below_the_collectors_path() {
+        let metrics = |text: &str| text.parse::<Collector>().unwrap().metrics().to_string();
+        assert_eq!(metrics("http://127.0.0.1:8460"), "http://127.0.0.1:8460/v1/metrics");
+        assert_eq!(metrics("https://edge.example.com/isochrone/"), "https://edge.example.com/isochrone/v1/metrics");
+    }
+
+    #[test]
+    fn a_collector_is_a_plain_http_url() {
+        for refused in ["127.0.0.1:8460", "ftp://a", "http://u:p@a", "http://a?x=1", "http://a#x", "file:///a"] {
+            assert!(refused.parse::<Collector>().is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Probes in flight: each ends exactly once, by its reply, a failure, its timeout, or as missed through a fault of ours. What
+//! is heard of no probe in flight is noise, and is told with its reason.
+
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use runtime::Mono;
+use telemetry::{FailureKind, Outcome};
+
+use crate::probe::{Errand, Heard, Launch, Order, Report, SendFault, Token};
+use crate::schedule::{Due, SeriesIndex};
+
+/// Of one series. The configuration keeps timeouts below so many intervals; this is the belt to those braces.
+pub const MAX_IN_FLIGHT: u32 = 1000;
+
+/// How long a task may be behind with its report before we stop waiting.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many ended probes are remembered, so that a late answer is told from a double and from one that nobody asked for.
+const REMEMBERED: usize = if cfg!(test) { 8 } else { 65_536 };
+
+/// One probe that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub due: Due,
+    pub end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With what it measured, or the time until the failure was known.
+    Counted(Outcome, Duration),
+    Missed(Miss),
+}
+
+/// Why a probe says nothing about its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Miss {
+    #[error("this agent came more than an interval too late")]
+    Skipped,
+    #[error("{MAX_IN_FLIGHT} probes of one series are in flight")]
+    Crowded,
+    #[error(transparent)]
+    NotSent(SendFault),
+    #[error("the task that had it did not report")]
+    Unreported,
+    #[error("this agent stopped before it ended")]
+    Stopped,
+}
+
+/// What was heard and counts for no series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// A reply after its timeout: told apart, since the probe was already counted as lost.
+    Late,
+    Double,
+    Unasked,
+    /// The right number from the wrong place, or to the wrong question.
+    Stranger,
+    Malformed,
+}
+
+impl Miss {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Crowded => "crowded",
+            Self::NotSent(SendFault::NoSocket) => "no-socket",
+            Self::NotSent(SendFault::Busy) => "busy",
+            Self::NotSent(SendFault::Kernel(_)) => "kernel",
+            Self::Unreported => "unreported",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl Noise {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Double => "double",
+            Self::Unasked => "unasked",
+            Self::Stranger => "stranger",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Flights {
+    last: u32,
+    out: HashMap<Token, Flight>,
+    /// Ended ones stay here until their time comes; their token is then no longer out.
+    deadlines: BinaryHeap<Reverse<(Mono, Token)>>,
+    of_series: HashMap<SeriesIndex, u32>,
+    past: Past,
+}
+
+#[derive(Debug)]
+struct Flight {
+    due: Due,
+    order: Order,
+    launch: Launch,
+}
+
+impl Flights {
+    /// `first` is random, so that answers to an earlier life of ours meet no probe of this one.
+    pub fn new(first: u32) -> Self {
+        Self { last: first, ..Self::default() }
+    }
+
+    /// A token for one more probe of that series. `None`: too many are out.
+    pub fn token(&mut self, series: SeriesIndex) -> Option<Token> {
+        if self.of_series.get(&series).is_some_and(|&out| out >= MAX_IN_FLIGHT) {
+            return None;
+        }
+        self.last = self.last.wrapping_add(1);
+        Some(Token(self.last))
+    }
+
+    pub fn begin(&mut self, due: Due, order: Order, launch: Launch, now: Mono) {
+        let deadline = match launch {
+            Launch::OnTheWire(sent) => sent + order.timeout,
+            Launch::Handed => now + order.timeout + GRACE,
+        };
+        *self.of_series.entry(due.series).or_default() += 1;
+        self.deadlines.push(Reverse((deadline, order.token)));
+        self.out.insert(order.token, Flight { due, order, launch });
+    }
+
+    /// What a report ends, and what about it is noise. A late one can be both.
+    pub fn settle(&mut self, report: Report) -> (Option<Ended>, Option<Noise>) {
+        match report {
+            Report::Malformed => (None, Some(Noise::Malformed)),
+            Report::Failed { token, kind, after } => {
+                let end = End::Counted(Outcome::Failure(kind), after);
+                (self.end(token, end, Fate::Other), None)
+            }
+            Report::NotSent { token, fault } => (self.end(token, End::Missed(Miss::NotSent(fault)), Fate::Other), None),
+            Report::Answer { token, errand, heard } => self.answer(token, errand, heard),
+        }
+    }
+
+    /// The next probe whose time is over. Settle what was heard first: it may have been in time.
+    pub fn expire(&mut self, now: Mono) -> Option<Ended> {
+        self.forget_ended();
+        let Reverse((deadline, token)) = *self.deadlines.peek()?;
+        if deadline > now {
+            return None;
+        }
+        let (end, fate) = match self.out.get(&token)?.launch {
+            Launch::OnTheWire(sent) => (timeout(now.since(sent)), Fate::TimedOut),
+            Launch::Handed => (End::Missed(Miss::Unreported), Fate::Other),
+        };
+        self.end(token, end, fate)
+    }
+
+    /// Ends one of those that are still out, because we stop.
+    pub fn abandon(&mut self) -> Option<Ended> {
+        let token = *self.out.keys().next()?;
+        self.end(token, End::Missed(Miss::Stopped), Fate::Other)
+    }
+
+    /// When the next one expires. `None`: none is out.
+    pub fn next_deadline(&mut self) -> Option<Mono> {
+        self.forget_ended();
+        self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    fn answer(&mut self, token: Token, errand: Errand, heard: Heard) -> (Option<Ended>, Option<Noise>) {
+        let Some(flight) = self.out.get(&token) else { return (None, Some(self.past.explain(token))) };
+        if flight.order.errand != errand {
+            return (None, Some(Noise::Stranger));
+        }
+        let rtt = flight.rtt(heard);
+        if rtt <= flight.order.timeout {
+            return (self.end(token, End::Counted(Outcome::Reply, rtt), Fate::Replied), None);
+        }
+        (self.end(token, timeout(rtt), Fate::Replied), Some(Noise::Late))
+    }
+
+    /// Takes the deadlines of those that have ended off the top.
+    fn forget_ended(&mut self) {
+        while let Some(head) = self.deadlines.peek_mut() {
+            let Reverse((_, token)) = *head;
+            if self.out.contains_key(&token) {
+                return;
+            }
+            PeekMut::pop(head);
+        }
+    }
+
+    fn end(&mut self, token: Token, end: End, fate: Fate) -> Option<Ended> {
+        let Flight { due, .. } = self.out.remove(&token)?;
+        if let Some(out) = self.of_series.get_mut(&due.series) {
+            *out -= 1;
+        }
+        self.past.remember(token, fate);
+        Some(Ended { due, end })
+    }
+}
+
+impl Flight {
+    fn rtt(&self, heard: Heard) -> Duration {
+        match (heard, self.launch) {
+            (Heard::ByTask { rtt }, _) => rtt,
+            // The kernel's stamp is of the wall clock: what lies before the send or after the read is no stamp of ours.
+            (Heard::ByPacer { at, kernel: Some(kernel) }, Launch::OnTheWire(sent)) if (sent..=at).contains(&kernel) => {
+                kernel.since(sent)
+            }
+            (Heard::ByPacer { at, .. }, Launch::OnTheWire(sent)) => at.since(sent),
+            (Heard::ByPacer { at, .. }, Launch::Handed) => at.since(self.due.at),
+        }
+    }
+}
+
+fn timeout(after: Duration) -> End {
+    End::Counted(Outcome::Failure(FailureKind::Timeout), after)
+}
+
+/// How the last [`REMEMBERED`] probes ended.
+#[derive(Debug, Default)]
+struct Past {
+    fates: HashMap<Token, Fate>,
+    order: VecDeque<Token>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Replied,
+    TimedOut,
+    Other,
+}
+
+impl Past {
+    fn remember(&mut self, token: Token, fate: Fate) {
+        if self.order.len() == REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.fates.remove(&oldest);
+        }
+        self.fates.insert(token, fate);
+        self.order.push_back(token);
+    }
+
+    /// What an answer to that token is. A late one is late once; then it is a double.
+    fn explain(&mut self, token: Token) -> Noise {
+        match self.fates.get_mut(&token) {
+            Some(fate @ Fate::TimedOut) => {
+                *fate = Fate::Replied;
+                Noise::Late
+            }
+            Some(Fate::Replied) => Noise::Double,
+            Some(Fate::Other) | None => Noise::Unasked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

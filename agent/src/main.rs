@@ -1,0 +1,101 @@
+//! `isochrone-agent`: measures from where it stands and tells the collector.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent::{Config, pipeline, reflect};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use runtime::logs::{self, Format};
+use runtime::meters::Meters;
+use tracing::info;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures until it is told to stop
+    Run {
+        #[arg(long)]
+        config: PathBuf,
+        /// text or json
+        #[arg(long, default_value = "text")]
+        log_format: Format,
+    },
+    /// Reads a configuration and lists every fault in it
+    Check {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Answers voice probes, on a host of your own
+    Reflect {
+        /// Port 0 takes any free one
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to write the address that was taken
+        #[arg(long)]
+        address_file: Option<PathBuf>,
+        /// text or json
+        #[arg(long, default_value = "text")]
+        log_format: Format,
+    },
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run { config, log_format } => run(&config, log_format),
+        Command::Check { config } => check(&config),
+        Command::Reflect { listen, address_file, log_format } => answer(listen, address_file, log_format),
+    }
+}
+
+fn run(path: &Path, log_format: Format) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(faults) => return faults.report(),
+    };
+    logs::init(log_format);
+    runtime::run("isochrone-agent", |tasks| async move {
+        let Config { agent, region, collector, .. } = &config;
+        info!(%agent, %region, collector = collector.as_str(), series = config.series(), "isochrone-agent");
+        let meters = Meters::new("isochrone-agent");
+        Ok(pipeline::start(&config, &meters, &tasks).await?)
+    })
+}
+
+fn check(path: &Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(faults) => return faults.report(),
+    };
+    let Config { agent, region, collector, targets, .. } = &config;
+    let (collector, targets, series) = (collector.as_str(), targets.len(), config.series());
+    let summary =
+        format!("{}: good. {agent} in {region}, {targets} targets, {series} series, to {collector}", path.display());
+    match writeln!(io::stdout(), "{summary}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn answer(listen: SocketAddr, address_file: Option<PathBuf>, log_format: Format) -> ExitCode {
+    logs::init(log_format);
+    runtime::run("isochrone-agent", |tasks| async move {
+        let socket = tokio::net::UdpSocket::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        let address = socket.local_addr().context("read the address that was taken")?;
+        info!(%address, "reflecting voice probes");
+        if let Some(file) = address_file {
+            reflect::tell_address(&file, address).with_context(|| format!("write {}", file.display()))?;
+        }
+        let shutdown = tasks.shutdown();
+        tasks.spawn("reflect", async move { reflect::run(&socket, shutdown).await });
+        Ok(())
+    })
+}

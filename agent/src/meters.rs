@@ -1,0 +1,105 @@
+//! The agent's own meters: every name, unit and help in one place. They say what the windows cannot: what was not sent, and
+//! what was heard that counts for nothing.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
+use runtime::meters::Meters;
+use telemetry::Outcome;
+
+use crate::flights::{End, Miss, Noise};
+
+#[derive(Debug, Clone)]
+pub struct Instruments {
+    sent: Counter<u64>,
+    ended: Counter<u64>,
+    missed: Counter<u64>,
+    noise: Counter<u64>,
+    unfolded: Counter<u64>,
+    pushed: Counter<u64>,
+    retried: Counter<u64>,
+    points_refused: Counter<u64>,
+    spool_dropped: Counter<u64>,
+}
+
+/// What became of a batch at the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Taken,
+    Refused,
+}
+
+impl Instruments {
+    pub fn new(meters: &Meters) -> Self {
+        let meter = meters.meter("isochrone.agent");
+        let counter = |name, unit, help| meter.u64_counter(name).with_unit(unit).with_description(help).build();
+        Self {
+            sent: counter("isochrone.agent.probe.sent", "{probe}", "Probes sent, by probe."),
+            ended: counter("isochrone.agent.probe.ended", "{probe}", "Probes that ended, by outcome."),
+            missed: counter("isochrone.agent.probe.missed", "{probe}", "Probes that say nothing, by our own reason."),
+            noise: counter("isochrone.agent.noise", "{packet}", "Packets that count for no series, by reason."),
+            unfolded: counter("isochrone.agent.window.dropped", "{window}", "Windows dropped: the encoder was behind."),
+            pushed: counter("isochrone.agent.push.batches", "{batch}", "Batches that left the spool, by fate."),
+            retried: counter("isochrone.agent.push.retries", "{attempt}", "Attempts that have to be made again."),
+            points_refused: counter(
+                "isochrone.agent.push.points.refused",
+                "{point}",
+                "Points refused in batches taken.",
+            ),
+            spool_dropped: counter(
+                "isochrone.agent.spool.dropped",
+                "{batch}",
+                "Batches dropped, oldest first: spool full.",
+            ),
+        }
+    }
+
+    pub fn sent(&self, probe: &str) {
+        self.sent.add(1, &[KeyValue::new("probe", probe.to_owned())]);
+    }
+
+    pub fn ended(&self, end: End) {
+        match end {
+            End::Counted(outcome, _) => self.ended.add(1, &[KeyValue::new("outcome", outcome_word(outcome))]),
+            End::Missed(miss) => self.missed(miss, 1),
+        }
+    }
+
+    pub fn missed(&self, miss: Miss, count: u64) {
+        self.missed.add(count, &[KeyValue::new("reason", miss.as_str())]);
+    }
+
+    pub fn noise(&self, noise: Noise) {
+        self.noise.add(1, &[KeyValue::new("reason", noise.as_str())]);
+    }
+
+    pub fn windows_dropped(&self, count: usize) {
+        self.unfolded.add(count as u64, &[]);
+    }
+
+    pub fn pushed(&self, fate: Fate) {
+        let fate = match fate {
+            Fate::Taken => "taken",
+            Fate::Refused => "refused",
+        };
+        self.pushed.add(1, &[KeyValue::new("fate", fate)]);
+    }
+
+    pub fn retried(&self) {
+        self.retried.add(1, &[]);
+    }
+
+    pub fn points_refused(&self, count: u64) {
+        self.points_refused.add(count, &[]);
+    }
+
+    pub fn spool_dropped(&self, count: u64) {
+        self.spool_dropped.add(count, &[]);
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Reply => "reply",
+        Outcome::Failure(kind) => kind.as_str(),
+    }
+}

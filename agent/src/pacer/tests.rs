@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use nix::errno::Errno;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use runtime::Wall;
+use runtime::meters::Meters;
+use telemetry::{FailureKind, Outcome};
+
+use super::*;
+use crate::config::Config;
+use crate::plan::Addresses;
+use crate::probe::{Heard, Launch, SendFault};
+
+const START: Wall = Wall(1_764_000_000_000_000_000);
+const LOST: Outcome = Outcome::Failure(FailureKind::Timeout);
+
+/// What becomes of one probe.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Reply {
+        millis: u64,
+    },
+    Lost,
+    Unreachable,
+    NotSent,
+    /// Given to a task, which reports after so long or never.
+    Task {
+        millis: Option<u64>,
+    },
+}
+
+/// The twin of the wire: a network made of data. Fates are dealt in turn.
+struct Network {
+    now: Mono,
+    fates: Vec<Fate>,
+    dealt: usize,
+    coming: Vec<(Mono, Report)>,
+}
+
+impl Network {
+    fn new(fates: Vec<Fate>) -> Self {
+        Self { now: Mono(0), fates, dealt: 0, coming: Vec::new() }
+    }
+}
+
+impl Prober for Network {
+    fn send(&mut self, order: Order) -> Result<Launch, SendFault> {
+        let Order { token, errand, .. } = order;
+        let fate = self.fates[self.dealt % self.fates.len()];
+        self.dealt += 1;
+        let after = Duration::from_millis;
+        match fate {
+            Fate::Reply { millis } => {
+                let at = self.now + after(millis);
+                self.coming.push((at, Report::Answer { token, errand, heard: Heard::ByPacer { at, kernel: None } }));
+            }
+            Fate::Lost => {}
+            Fate::Unreachable => {
+                let kind = FailureKind::Unreachable;
+                self.coming.push((self.now, Report::Failed { token, kind, after: Duration::ZERO }));
+            }
+            Fate::NotSent => return Err(SendFault::Kernel(Errno::ENOBUFS)),
+            Fate::Task { millis } => {
+                self.coming.extend(millis.map(|millis| {
+                    let heard = Heard::ByTask { rtt: after(millis) };
+                    (self.now + after(millis), Report::Answer { token, errand, heard })
+                }));
+                return Ok(Launch::Handed);
+            }
+        }
+        Ok(Launch::OnTheWire(self.now))
+    }
+
+    fn heard(&mut self, heard: &mut Vec<Report>) {
+        let now = self.now;
+        heard.extend(self.coming.extract_if(.., |(at, _)| *at <= now).map(|(_, report)| report));
+    }
+}
+
+struct Bench {
+    pacer: Pacer,
+    network: Network,
+    handovers: Receiver<Handover>,
+    meters: Meters,
+    now: Now,
+}
+
+impl Bench {
+    /// So many targets, a ping each second with a timeout of a second.
+    fn new(targets: usize, fates: Vec<Fate>) -> Self {
+        let target = |number| {
+            format!(
+                "[[target]]\nid = \"iad-{number}\"\nservice = \"edge\"\nregion = \"iad\"\naddress = \"192.0.2.1\"\n\
+                 [[target.probe]]\nkind = \"icmp\"\n"
+            )
+        };
+        let targets: String = (0..targets).map(target).collect();
+        let text = format!("region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n{targets}");
+        let config = Config::parse("agent.toml", text).unwrap();
+        let (outbox, handovers) = sync_channel(100_000);
+        let (meters, now) = (Meters::new("test"), Now { mono: Mono(0), wall: START });
+        let tally = Instruments::new(&meters);
+        let pacer = Pacer::new(Plan::new(&config, &Addresses::new()), config.window, outbox, tally, now);
+        Self { pacer, network: Network::new(fates), handovers, meters, now }
+    }
+
+    fn tick_at(&mut self, mono: Mono) {
+        self.now = Now { mono, wall: START + mono.since(Mono(0)) };
+        self.network.now = mono;
+        self.pacer.tick(self.now, &mut self.network);
+    }
+
+    /// Ticks whenever the pacer or the network has something to do, as the loop around it would.
+    fn run_until(&mut self, end: Mono) {
+        loop {
+            let heard = self.network.coming.iter().map(|(at, _)| *at).min();
+            let next = [self.pacer.wake_at(self.now), heard].into_iter().flatten().min().unwrap();
+            if next > end {
+                return self.tick_at(end);
+            }
+            self.tick_at(next);
+        }
+    }
+
+    fn handed_over(&self) -> Vec<Handover> {
+        self.handovers.try_iter().collect()
+    }
+
+    fn metered(&self, line: &str) -> u64 {
+        let text = self.meters.render();
+        text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok()).unwrap_or_default()
+    }
+}
+
+fn seconds(seconds: u64) -> Mono {
+    Mono(seconds * 1_000_000_000)
+}
+
+fn counts(handovers: &[Handover]) -> BTreeMap<Outcome, usize> {
+    let mut counts = BTreeMap::new();
+    for (outcome, _) in handovers.iter().flat_map(|handover| &handover.parts).flat_map(|part| &part.samples) {
+        *counts.entry(*outcome).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_minute_of_replies_is_six_windows_and_every_send_is_on_time() {
+    let mut bench = Bench::new(1, vec![Fate::Reply { millis: 30 }]);
+    bench.run_until(seconds(61));
+    let handovers = bench.handed_over();
+    assert_eq!(handovers.iter().map(|handover| handover.parts.len()).collect::<Vec<_>>(), [1; 6]);
+    assert_eq!(counts(&handovers), BTreeMap::from([(Outcome::Reply, 60)]));
+    assert!(handovers.iter().flat_map(|handover| &handover.lateness).all(Duration::is_zero));
+}
+
+#[test]
+fn a_target_that_falls_silent_is_told_of_as_its_second_timeout_passes() {
+    let mut bench = Bench::new(1, [vec![Fate::Reply { millis: 30 }; 13], vec![Fate::Lost; 100]].concat());
+    bench.run_until(seconds(12));
+    bench.handed_over();
+    bench.run_until(seconds(30));
+    let first =
+        bench.handed_over().into_iter().find(|handover| counts(std::slice::from_ref(handover)).contains_key(&LOST));
+    let told = first.unwrap().at.since(START);
+    // The last reply was to the probe of the thirteenth second, so the two lost ones were due in the two seconds after.
+    let second_loss = Duration::from_secs(14) + bench.pacer.plan.series()[0].cadence.phase;
+    assert_eq!(told, second_loss + Duration::from_secs(1));
+}
+
+#[test]
+fn a_stall_of_ours_is_missed_sends_not_lost_probes_and_no_burst() {
+    let mut bench = Bench::new(3, vec![Fate::Reply { millis: 5 }]);
+    bench.run_until(seconds(20));
+    let sent = bench.network.dealt;
+    bench.tick_at(Mono(25_300_000_000));
+    assert_eq!(bench.network.dealt - sent, 3, "one for each series");
+    let skipped = bench.metered("isochrone_agent_probe_missed_total{reason=\"skipped\"}");
+    assert!((12..=15).contains(&skipped), "{skipped}");
+    bench.run_until(seconds(40));
+    let handovers = bench.handed_over();
+    assert_eq!(counts(&handovers).get(&LOST), None);
+    let late = handovers.iter().flat_map(|handover| &handover.lateness).max().unwrap();
+    assert!(*late > Duration::ZERO && *late < Duration::from_secs(1), "{late:?}");
+}
+
+#[test]
+fn what_the_kernel_would_not_send_is_missed_and_in_no_window() {
+    let mut bench = Bench::new(1, vec![Fate::NotSent, Fate::Unreachable]);
+    bench.run_until(seconds(20));
+    bench.pacer.finish(bench.now);
+    assert_eq!(counts(&bench.handed_over()), BTreeMap::from([(Outcome::Failure(FailureKind::Unreachable), 10)]));
+    assert_eq!(bench.metered("isochrone_agent_probe_missed_total{reason=\"kernel\"}"), 10);
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = prop_oneof![
+        4 => (0..2000_u64).prop_map(|millis| Fate::Reply { millis }),
+        2 => Just(Fate::Lost),
+        1 => Just(Fate::Unreachable),
+        1 => Just(Fate::NotSent),
+        1 => prop::option::of(0..2000_u64).prop_map(|millis| Fate::Task { millis }),
+    ];
+    vec(fate, 1..30)
+}
+
+proptest! {
+    /// Ticks come when they come; the network does what it wants.
+    #[test]
+    fn every_probe_is_in_one_window_or_missed(fates in fates(), targets in 1..4_usize, gaps in vec(1..3_000_u64, 1..60)) {
+        let mut bench = Bench::new(targets, fates);
+        let mut moment = 0;
+        for gap in gaps {
+            moment += gap;
+            bench.tick_at(Mono(moment * 1_000_000));
+        }
+        bench.pacer.finish(bench.now);
+        let windows: usize = counts(&bench.handed_over()).values().sum();
+        let missed = |reason| bench.metered(&format!("isochrone_agent_probe_missed_total{{reason=\"{reason}\"}}"));
+        let missed = ["kernel", "unreported", "stopped"].map(missed).iter().sum::<u64>();
+        prop_assert_eq!(windows as u64 + missed, bench.network.dealt as u64);
+    }
+}

@@ -1,0 +1,93 @@
+//! Puts the stations together and starts them. The caller brings the tasks and, with them, the shutdown.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::mpsc;
+
+use runtime::meters::Meters;
+use runtime::{Clock, Tasks};
+use telemetry::Boot;
+use telemetry::otlp::build::Sender;
+use uuid::Uuid;
+
+use crate::batch::{self, Assembler};
+use crate::config::Config;
+use crate::meters::Instruments;
+use crate::pacer::Pacer;
+use crate::plan::{self, Plan};
+use crate::probe::wire::Wire;
+use crate::push::{self, ClientError, Http, Identity};
+use crate::spool::{BOUND, Memory, Shared};
+
+/// Ticks with something to tell that the batch thread may be behind.
+const HANDOVERS: usize = 4096;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("use source_address {address}: {error}")]
+    Source { address: IpAddr, error: io::Error },
+    #[error("open the wire: {0}")]
+    Wire(io::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("start the thread {name}: {error}")]
+    Thread { name: &'static str, error: io::Error },
+}
+
+/// Starts the agent; it runs as tasks and threads until their shutdown.
+pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<(), StartError> {
+    check_source(config.source_address)?;
+    let clock = Clock::start();
+    let tally = Instruments::new(meters);
+    let plan = Plan::new(config, &plan::resolve(config).await);
+    let wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
+    let identity = Identity { agent: config.agent.clone(), boot: Boot(Uuid::new_v4().as_u128()) };
+    let collector = Http::new(config.collector.metrics(), identity)?;
+    let spool = Shared::new(Memory::new(BOUND));
+    let (outbox, handovers) = mpsc::sync_channel(HANDOVERS);
+    let now = wire.now();
+
+    let bell = wire.bell();
+    let stopping = tasks.shutdown();
+    tasks.spawn("bell", async move {
+        stopping.cancelled().await;
+        bell.ring();
+        Ok::<_, Infallible>(())
+    });
+
+    let pacer = Pacer::new(plan.clone(), config.window, outbox, tally.clone(), now);
+    let stopping = tasks.shutdown();
+    thread(tasks, "pacer", move || pacer.run(wire, &stopping))?;
+
+    let assembler = Assembler::new(plan, sender(config), now.wall);
+    let (full, count) = (spool.clone(), tally.clone());
+    thread(tasks, "batch", move || batch::run(&handovers, assembler, &full, clock, &count))?;
+
+    let stopping = tasks.shutdown();
+    tasks.spawn("push", async move { push::run(&spool, &collector, &tally, stopping).await });
+    Ok(())
+}
+
+/// A source that is not this machine's would make every probe a miss: better to say so at once.
+fn check_source(source: Option<IpAddr>) -> Result<(), StartError> {
+    let Some(address) = source else { return Ok(()) };
+    UdpSocket::bind((address, 0)).map(drop).map_err(|error| StartError::Source { address, error })
+}
+
+fn sender(config: &Config) -> Sender {
+    Sender {
+        agent: config.agent.clone(),
+        source: config.region.clone(),
+        zone: config.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn thread<E: std::fmt::Display + Send + 'static>(
+    tasks: &Tasks,
+    name: &'static str,
+    body: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Result<(), StartError> {
+    tasks.thread(name, body).map_err(|error| StartError::Thread { name, error })
+}

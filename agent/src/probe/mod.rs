@@ -1,0 +1,103 @@
+//! What a probe is, how it is sent, and what is told of it. One file for each kind, its packets beside its sender.
+
+pub mod icmp;
+pub mod inbox;
+pub mod tcp;
+pub mod voice;
+pub mod wire;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use runtime::Mono;
+use telemetry::FailureKind;
+
+/// What takes probes and tells what became of them. Its twin in the pacer's tests is a network made of data.
+pub trait Prober: Send {
+    /// `Ok`: the probe is out, and ends by a report or by its timeout.
+    fn send(&mut self, order: Order) -> Result<Launch, SendFault>;
+
+    /// What was heard since this was last asked.
+    fn heard(&mut self, heard: &mut Vec<Report>);
+}
+
+/// Names a probe in flight; on the wire it is the ping's sequence or the discovery's SSRC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u32);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    pub token: Token,
+    pub errand: Errand,
+    pub timeout: Duration,
+}
+
+/// What to ask, and whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    VoicePing(SocketAddr),
+    VoiceDiscovery(SocketAddr),
+    Icmp(IpAddr),
+    Tcp(SocketAddr),
+    /// The target's name had no address when the plan was made.
+    Nowhere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Launch {
+    /// Its time runs from here.
+    OnTheWire(Mono),
+    /// Given to a task, which stamps it, times it out and reports.
+    Handed,
+}
+
+impl Launch {
+    pub fn sent(self) -> Option<Mono> {
+        match self {
+            Self::OnTheWire(sent) => Some(sent),
+            Self::Handed => None,
+        }
+    }
+}
+
+/// Why a probe was not sent: a fault of ours, so it is missed, never lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendFault {
+    #[error("no socket for this kind and family could be opened")]
+    NoSocket,
+    #[error("the task that sends these is behind")]
+    Busy,
+    #[error("the kernel would not send: {0}")]
+    Kernel(nix::errno::Errno),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// An answer to the probe of that token, if it came from where that errand went.
+    Answer { token: Token, errand: Errand, heard: Heard },
+    /// It failed, and that was known after so long.
+    Failed { token: Token, kind: FailureKind, after: Duration },
+    /// A task could not send it.
+    NotSent { token: Token, fault: SendFault },
+    /// A packet that answers nothing we could have asked.
+    Malformed,
+}
+
+/// When an answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Read from a socket of the pacer's at `at`; the kernel stamped it earlier, if its stamp can be believed.
+    ByPacer { at: Mono, kernel: Option<Mono> },
+    /// A task measured it from its own send on.
+    ByTask { rtt: Duration },
+}
+
+/// Errors by which the kernel says that there is no way to the target: an outcome, not a fault of ours.
+pub(crate) fn unreachable(errno: nix::errno::Errno) -> bool {
+    use nix::errno::Errno;
+    matches!(errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EHOSTDOWN)
+}
+
+pub(crate) fn errno(error: &std::io::Error) -> nix::errno::Errno {
+    nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}

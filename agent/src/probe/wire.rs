@@ -1,0 +1,112 @@
+//! The pacer's way out: its own sockets for voice, orders to tasks for the rest, and one wait for all that comes back.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+
+use runtime::timer::Poller;
+use runtime::{Clock, Mono, Tasks};
+use telemetry::{FailureKind, Family};
+use tokio::sync::mpsc::{self, Sender};
+
+use super::inbox::{self, Bell, Inbox, Reporter};
+use super::voice::{Voice, family};
+use super::{Errand, Launch, Order, Prober, Report, SendFault, icmp, tcp};
+use crate::now::Now;
+use crate::plan::Plan;
+
+/// How many orders may wait for a task to take them.
+const ORDERS: usize = 1024;
+
+#[derive(Debug)]
+pub struct Wire {
+    clock: Clock,
+    voice: Voice,
+    icmp: [Option<Sender<Order>>; 2],
+    tcp: Sender<Order>,
+    inbox: Inbox,
+    bell: Bell,
+    /// What sending alone has told.
+    told: Vec<Report>,
+}
+
+impl Wire {
+    /// Opens what the plan needs. What the machine refuses is logged, and its probes will be missed.
+    pub fn open(plan: &Plan, source: Option<IpAddr>, clock: Clock, tasks: &Tasks) -> io::Result<Self> {
+        let (inbox, reporter) = inbox::open()?;
+        let voice = Voice::open(
+            &plan.families(|errand| match errand {
+                Errand::VoicePing(to) | Errand::VoiceDiscovery(to) => Some(family(to.ip())),
+                Errand::Icmp(_) | Errand::Tcp(_) | Errand::Nowhere => None,
+            }),
+            source,
+        );
+        let pinged = plan.families(|errand| match errand {
+            Errand::Icmp(to) => Some(family(to)),
+            _ => None,
+        });
+        let icmp = [Family::Ipv4, Family::Ipv6].map(|family| {
+            let client = pinged.contains(&family).then(|| icmp::open(family, source)).flatten()?;
+            let probe = move |order| icmp::probe(order, client.clone(), clock);
+            Some(desk("icmp", tasks, &reporter, probe))
+        });
+        let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
+        Ok(Self { clock, voice, icmp, tcp, inbox, bell: reporter.bell(), told: Vec::new() })
+    }
+
+    pub fn now(&self) -> Now {
+        Now::read(&self.clock)
+    }
+
+    /// Ends a wait from another thread.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// Waits until something is heard, the bell rings, or it is time.
+    pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
+        let timeout = moment.map(|moment| moment.since(self.clock.mono()));
+        let fds = std::iter::once(self.inbox.fd()).chain(self.voice.fds());
+        Poller::new(fds).wait(timeout).map(drop)
+    }
+}
+
+impl Prober for Wire {
+    fn send(&mut self, order: Order) -> Result<Launch, SendFault> {
+        let desk = match order.errand {
+            Errand::VoicePing(_) | Errand::VoiceDiscovery(_) => {
+                return self.voice.send(&order, &self.clock, &mut self.told);
+            }
+            Errand::Nowhere => {
+                let (token, after) = (order.token, std::time::Duration::ZERO);
+                self.told.push(Report::Failed { token, kind: FailureKind::Dns, after });
+                return Ok(Launch::OnTheWire(self.clock.mono()));
+            }
+            Errand::Icmp(to) => self.icmp[usize::from(to.is_ipv6())].as_ref().ok_or(SendFault::NoSocket)?,
+            Errand::Tcp(_) => &self.tcp,
+        };
+        desk.try_send(order).map_err(|_| SendFault::Busy)?;
+        Ok(Launch::Handed)
+    }
+
+    fn heard(&mut self, heard: &mut Vec<Report>) {
+        heard.append(&mut self.told);
+        self.voice.receive(&self.clock, heard);
+        self.inbox.take(heard);
+    }
+}
+
+/// A task that takes orders; it ends when the wire is dropped.
+fn desk<F, Fut>(name: &'static str, tasks: &Tasks, reporter: &Reporter, probe: F) -> Sender<Order>
+where
+    F: Fn(Order) -> Fut + Send + 'static,
+    Fut: Future<Output = Report> + Send + 'static,
+{
+    let (desk, orders) = mpsc::channel(ORDERS);
+    let reporter = reporter.clone();
+    tasks.spawn(name, async move {
+        inbox::carry_out(orders, reporter, probe).await;
+        Ok::<_, Infallible>(())
+    });
+    desk
+}

@@ -1,0 +1,196 @@
+//! When each series is due. Open loop: deadlines are absolute, a late send moves none of them.
+//!
+//! A series is due at the moments whose wall time, as the clock stood at start, is its phase modulo its interval. The phase
+//! comes from a hash of what the series is, so that sends never bunch on the second and a restart keeps the pace. From then
+//! on deadlines are monotonic: when the wall clock is set, the pace stays and only the names of the slots change.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use runtime::{Mono, Wall};
+use telemetry::Series;
+use telemetry::time::nanos;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::now::Now;
+
+/// The place of a series in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesIndex(pub u32);
+
+/// One probe that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    pub series: SeriesIndex,
+    pub at: Mono,
+    /// Decides the slot.
+    pub wall: Wall,
+}
+
+/// How often, and where within the interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cadence {
+    pub every: Duration,
+    pub phase: Duration,
+}
+
+#[derive(Debug)]
+pub struct Schedule {
+    cadences: Vec<Cadence>,
+    next: BinaryHeap<Reverse<(Mono, SeriesIndex)>>,
+    skipped: u64,
+}
+
+impl Schedule {
+    pub fn start(cadences: Vec<Cadence>, now: Now) -> Self {
+        let first = |(index, cadence): (usize, &Cadence)| Reverse((cadence.first(now), SeriesIndex(index as u32)));
+        let next = cadences.iter().enumerate().map(first).collect();
+        Self { cadences, next, skipped: 0 }
+    }
+
+    /// The next probe that is due by now. Of a series that is overdue by whole intervals only the latest is sent: the others
+    /// are told by [`Self::take_skipped`], since a burst would measure itself.
+    pub fn pop(&mut self, now: Now) -> Option<Due> {
+        let mut head = self.next.peek_mut()?;
+        let Reverse((at, series)) = *head;
+        if at > now.mono {
+            return None;
+        }
+        let every = self.cadences[series.0 as usize].every;
+        let behind = nanos(now.mono.since(at)) / nanos(every);
+        let at = Mono(at.0 + behind * nanos(every));
+        *head = Reverse((at + every, series));
+        self.skipped += behind;
+        Some(Due { series, at, wall: now.wall_at(at) })
+    }
+
+    /// When to look again. `None`: never.
+    pub fn next(&self) -> Option<Mono> {
+        self.next.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// How many sends were skipped since this was last asked.
+    pub fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
+    }
+
+    pub fn stop(&mut self) {
+        self.next.clear();
+    }
+}
+
+impl Cadence {
+    pub fn of(series: &Series, every: Duration) -> Self {
+        let Series { agent, target, probe, phase, family, .. } = series;
+        let mut hash = Xxh3::new();
+        for part in [agent.as_str(), target.as_str(), probe.as_str(), phase.as_str(), family.as_str()] {
+            hash.update(part.as_bytes());
+            hash.update(b"/");
+        }
+        // The hash as a fraction of one, of the interval.
+        let phase = (u128::from(hash.digest()) * u128::from(nanos(every))) >> 64;
+        Self { every, phase: Duration::from_nanos(phase as u64) }
+    }
+
+    fn first(self, now: Now) -> Mono {
+        let every = nanos(self.every);
+        let into = now.wall.0 % every;
+        let wait = (nanos(self.phase) + every - into) % every;
+        Mono(now.mono.0 + wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use telemetry::Family;
+
+    use super::*;
+
+    const START: Now = Now { mono: Mono(5_000_000), wall: Wall(1_764_000_000_123_456_789) };
+
+    fn after(nanos: u64) -> Now {
+        Now { mono: Mono(START.mono.0 + nanos), wall: Wall(START.wall.0 + nanos) }
+    }
+
+    fn series(target: &str) -> Series {
+        Series {
+            agent: "fra-1".parse().unwrap(),
+            source: "fra".parse().unwrap(),
+            target: target.parse().unwrap(),
+            region: "iad".parse().unwrap(),
+            service: "voice".parse().unwrap(),
+            probe: "voice".parse().unwrap(),
+            phase: "rtt".parse().unwrap(),
+            family: Family::Ipv4,
+            confirm: false,
+        }
+    }
+
+    fn cadences(count: usize, every: Duration) -> Vec<Cadence> {
+        (0..count).map(|number| Cadence::of(&series(&format!("iad-voice-{number}")), every)).collect()
+    }
+
+    fn popped(schedule: &mut Schedule, now: Now) -> Vec<Due> {
+        std::iter::from_fn(|| schedule.pop(now)).collect()
+    }
+
+    #[test]
+    fn a_thousand_series_of_a_second_never_bunch() {
+        let mut schedule = Schedule::start(cadences(1000, Duration::from_secs(1)), START);
+        let crowds = (1..=100).map(|tick| popped(&mut schedule, after(tick * 10_000_000)).len());
+        let crowds: Vec<_> = crowds.collect();
+        assert_eq!(crowds.iter().sum::<usize>(), 1000);
+        // Ten on average; chance alone reaches 25 once in some ten thousand.
+        assert!(crowds.iter().all(|crowd| (1..25).contains(crowd)), "{crowds:?}");
+    }
+
+    #[test]
+    fn a_restart_keeps_the_phase() {
+        let every = Duration::from_secs(10);
+        let first = |start: Now| Schedule::start(cadences(1, every), start).next().unwrap();
+        let (before, later) = (first(START), first(after(73_000_000_000)));
+        assert_eq!((later.0 - before.0) % nanos(every), 0);
+    }
+
+    #[test]
+    fn when_the_wall_clock_is_set_the_pace_stays_and_the_slot_follows_the_wall() {
+        let mut schedule = Schedule::start(cadences(1, Duration::from_secs(1)), START);
+        let first = schedule.next().unwrap();
+        let on_time = Now { mono: first, wall: Wall::from_secs(2_000_000_000) };
+        let due = schedule.pop(on_time).unwrap();
+        assert_eq!((due.at, due.wall), (first, Wall::from_secs(2_000_000_000)));
+        assert_eq!(schedule.next(), Some(first + Duration::from_secs(1)));
+    }
+
+    proptest! {
+        /// Ticks come when they come; a stall is a long one.
+        #[test]
+        fn every_deadline_is_sent_or_skipped_once_and_none_moves(
+            every in 10_000_000_u64..2_000_000_000, count in 1..5_usize, ticks in vec(1..5_000_000_000_u64, 1..40),
+        ) {
+            let plan = cadences(count, Duration::from_nanos(every));
+            let first: Vec<_> = plan.iter().map(|cadence| cadence.first(START).0).collect();
+            let mut schedule = Schedule::start(plan, START);
+            let (mut elapsed, mut sent, mut skipped) = (0, 0, 0);
+            for tick in ticks {
+                elapsed += tick;
+                let now = after(elapsed);
+                let dues = popped(&mut schedule, now);
+                prop_assert!(dues.len() <= count, "a burst: {dues:?}");
+                for due in &dues {
+                    prop_assert_eq!((due.at.0 - first[due.series.0 as usize]) % every, 0);
+                    prop_assert!(now.mono.since(due.at) < Duration::from_nanos(every));
+                    prop_assert_eq!(due.wall.0 - START.wall.0, due.at.0 - START.mono.0);
+                }
+                sent += dues.len() as u64;
+                skipped += schedule.take_skipped();
+                let deadlines = first.iter().filter(|&&first| first <= now.mono.0);
+                let expected: u64 = deadlines.map(|first| (now.mono.0 - first) / every + 1).sum();
+                prop_assert_eq!(sent + skipped, expected);
+            }
+        }
+    }
+}

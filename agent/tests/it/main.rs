@@ -1,0 +1,7 @@
+//! The agent from outside: its files, its words to the collector, and the whole of it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+mod collector;
+mod config;
+mod end_to_end;
+mod push;

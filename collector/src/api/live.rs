@@ -1,0 +1,26 @@
+//! `/livez`, `/readyz`, `/metrics`.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use runtime::meters::Meters;
+use telemetry::Wall;
+
+use super::problem::Problem;
+use crate::core::Snapshots;
+
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Ready once the first time mark was judged: from then on there are hints.
+pub(super) async fn readyz(State(snapshots): State<Snapshots>) -> Result<&'static str, Problem> {
+    if snapshots.state().now == Wall::default() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "nothing was judged yet").retry_after(1));
+    }
+    Ok("ok\n")
+}
+
+pub(super) async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], meters.render())
+}

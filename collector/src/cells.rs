@@ -1,0 +1,241 @@
+//! A cell is what a source sees of a service in a region: ok, slow, lossy, down, unknown or stale, with the reason.
+//!
+//! Only the service's primary measurement votes. IPv4 and IPv6 are judged apart; the cell is the worse of the two. A state is
+//! raised and cleared at different thresholds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use telemetry::{Family, RegionName, Series, ServiceName, Wall};
+
+use crate::entry::Point;
+use crate::evidence::Evidence;
+use crate::policy::Policy;
+use crate::rings::{Rings, Seen, SeriesId};
+
+/// Evidence at which a state is raised, and below which it is cleared: e¹² against one that it is not as usual.
+const RAISE: f64 = 12.0;
+const CLEAR: f64 = 8.0;
+/// With several targets each must show this much before all of them are called down.
+const RAISE_EACH: f64 = 9.0;
+/// Slow: p50 above that of the last quarter of an hour by this ratio and by this much. Cleared at half of each.
+const SLOW_RATIO: f64 = 0.30;
+const SLOW_MS: f64 = 10.0;
+/// So many samples make the last quarter of an hour a baseline.
+const BASELINE_SAMPLES: u64 = 60;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellKey {
+    pub service: ServiceName,
+    pub source: RegionName,
+    pub region: RegionName,
+}
+
+/// From best to worst; what is not known is not healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Ok,
+    Unknown,
+    Stale,
+    Slow,
+    Lossy,
+    Down,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    AsUsual,
+    NoData,
+    FewSamples { samples: u64, needed: u64 },
+    Silent { since: Wall },
+    Losing { lost: u64, samples: u64 },
+    NoReply { targets: usize },
+    SlowerThanUsual { p50_ms: f64, usual_ms: f64 },
+}
+
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub state: State,
+    pub reason: Reason,
+    pub since: Wall,
+    /// What its series saw recently.
+    pub recent: Seen,
+    families: BTreeMap<Family, FamilyCell>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct FamilyCell {
+    series: BTreeMap<SeriesId, Evidence>,
+    raised: Option<State>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Cells {
+    all: BTreeMap<CellKey, Cell>,
+    /// Those that got data since they were last judged.
+    touched: BTreeSet<CellKey>,
+}
+
+impl State {
+    /// Down, lossy or slow: something is known to be wrong.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Slow | Self::Lossy | Self::Down)
+    }
+
+    /// Whether enough is known to have an opinion.
+    pub fn is_known(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Stale)
+    }
+}
+
+impl CellKey {
+    pub fn of(series: &Series) -> Self {
+        Self { service: series.service.clone(), source: series.source.clone(), region: series.region.clone() }
+    }
+}
+
+impl Cells {
+    /// Takes a point of a primary series as evidence. `news` is false for what is older than what was already judged: it is
+    /// history and does not vote.
+    pub fn weigh(&mut self, id: SeriesId, point: &Point, news: bool) {
+        let key = CellKey::of(&point.series);
+        let cell = self.all.entry(key.clone()).or_insert_with(|| Cell {
+            state: State::Unknown,
+            reason: Reason::NoData,
+            since: point.end,
+            recent: Seen::default(),
+            families: BTreeMap::new(),
+        });
+        let family = cell.families.entry(point.series.family).or_default();
+        let evidence = family.series.entry(id).or_default();
+        if news {
+            let count = point.histogram.count();
+            match point.outcome {
+                telemetry::Outcome::Reply => evidence.add(count, 0),
+                telemetry::Outcome::Failure(_) => evidence.add(0, count),
+            }
+        }
+        self.touched.insert(key);
+    }
+
+    /// Judges every cell that got data, and every one that may have fallen silent.
+    pub fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
+        let touched = std::mem::take(&mut self.touched);
+        for (key, cell) in &mut self.all {
+            let silent = now.since(cell.recent.newest) > policy.stale_after();
+            if silent || touched.contains(key) {
+                cell.judge(rings, policy, now);
+            }
+        }
+    }
+
+    pub fn get(&self, key: &CellKey) -> Option<&Cell> {
+        self.all.get(key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        self.all.iter()
+    }
+
+    pub fn of_service<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a CellKey, &'a Cell)> {
+        self.all.iter().filter(move |(key, _)| key.service == *service)
+    }
+}
+
+impl Cell {
+    /// Every series that drives it.
+    pub fn series(&self) -> Vec<SeriesId> {
+        self.families.values().flat_map(|family| family.series.keys().copied()).collect()
+    }
+
+    fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
+        let from = (now - policy.health.recent).slot(policy.window);
+        self.recent = rings.merge(self.series(), from, Wall(u64::MAX));
+        let verdicts = self.families.values_mut().map(|family| family.judge(rings, policy, now));
+        let (state, reason) = verdicts.max_by_key(|(state, _)| *state).unwrap_or((State::Unknown, Reason::NoData));
+        if state != self.state {
+            self.since = now;
+        }
+        (self.state, self.reason) = (state, reason);
+    }
+}
+
+impl FamilyCell {
+    fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) -> (State, Reason) {
+        let from = (now - policy.health.recent).slot(policy.window);
+        let recent = rings.merge(self.series.keys().copied(), from, Wall(u64::MAX));
+        if now.since(recent.newest) > policy.stale_after() {
+            self.raised = None;
+            return (State::Stale, Reason::Silent { since: recent.newest });
+        }
+        let (samples, needed) = (recent.samples(), policy.health.min_samples);
+        if samples < needed {
+            return (State::Unknown, Reason::FewSamples { samples, needed });
+        }
+        let verdict = self.loss(rings, &recent).or_else(|| self.slowness(rings, &recent, from));
+        self.raised = verdict.as_ref().map(|(state, _)| *state);
+        verdict.unwrap_or((State::Ok, Reason::AsUsual))
+    }
+
+    /// Down when every target shows total loss; lossy when all of it together shows loss.
+    fn loss(&self, rings: &Rings, recent: &Seen) -> Option<(State, Reason)> {
+        let mut targets: BTreeMap<_, f64> = BTreeMap::new();
+        let mut total = Evidence::default();
+        for (id, evidence) in &self.series {
+            *targets.entry(&rings.get(*id).series.target).or_default() += evidence.down;
+            total.down += evidence.down;
+            total.lossy += evidence.lossy;
+        }
+        let threshold = |state, raise| if self.raised == Some(state) { CLEAR } else { raise };
+        let each = targets.values().copied().fold(f64::INFINITY, f64::min);
+        if total.down >= threshold(State::Down, RAISE) && each >= threshold(State::Down, RAISE_EACH) {
+            return Some((State::Down, Reason::NoReply { targets: targets.len() }));
+        }
+        let lossy =
+            total.lossy >= threshold(State::Lossy, RAISE) || self.raised == Some(State::Down) && total.lossy >= CLEAR;
+        lossy.then(|| (State::Lossy, Reason::Losing { lost: recent.lost(), samples: recent.samples() }))
+    }
+
+    fn slowness(&self, rings: &Rings, recent: &Seen, from: Wall) -> Option<(State, Reason)> {
+        let p50_ms = recent.quantile_ms(0.5)?;
+        // Most windows are nowhere near slow, and the baseline is the dear part: look there only when it may matter.
+        let before = rings.merge(self.series.keys().copied(), Wall::default(), from);
+        let usual_ms = before.quantile_ms(0.5)?;
+        let factor = if self.raised == Some(State::Slow) { 0.5 } else { 1.0 };
+        let slow =
+            before.samples() >= BASELINE_SAMPLES && p50_ms > usual_ms + (usual_ms * SLOW_RATIO).max(SLOW_MS) * factor;
+        slow.then_some((State::Slow, Reason::SlowerThanUsual { p50_ms, usual_ms }))
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Stale => "stale",
+            Self::Slow => "slow",
+            Self::Lossy => "lossy",
+            Self::Down => "down",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsUsual => write!(f, "as usual"),
+            Self::NoData => write!(f, "nothing measured yet"),
+            Self::FewSamples { samples, needed } => write!(f, "{samples} samples, {needed} needed"),
+            Self::Silent { since } => write!(f, "no data since {since}"),
+            Self::Losing { lost, samples } => write!(f, "{lost} of the last {samples} probes lost"),
+            Self::NoReply { targets: 1 } => write!(f, "no reply from its target"),
+            Self::NoReply { targets } => write!(f, "no reply from any of its {targets} targets"),
+            Self::SlowerThanUsual { p50_ms, usual_ms } => {
+                write!(f, "p50 {p50_ms:.1} ms, {usual_ms:.1} ms as usual")
+            }
+        }
+    }
+}

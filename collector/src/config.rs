@@ -1,0 +1,187 @@
+//! `collector.toml`: read with every fault reported, resolved into a [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use runtime::config::{Faults, Table, kind, read};
+use telemetry::geo::Coordinates;
+use telemetry::{Name, RegionName, ServiceName, TargetId};
+
+use crate::policy::{HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub policy: Policy,
+    pub limits: Limits,
+}
+
+/// What one request may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub wire_bytes: usize,
+    pub inflated_bytes: usize,
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        read(path, |root| {
+            let listen = root.optional("listen", kind::parsed("an address with its port, such as \"127.0.0.1:8460\""));
+            let data_dir = root.required("data_dir", kind::text());
+            let window = root.optional("window", kind::duration()).unwrap_or(telemetry::window::DEFAULT_WIDTH);
+            let regions = named(root, "region", region);
+            let services = named(root, "service", service);
+            let targets = targets(root, &regions, &services);
+            let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
+            let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
+            Some(Self {
+                listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8460))),
+                data_dir: data_dir?.into(),
+                policy: Policy { window, regions, services, targets, health: HealthPolicy::default(), hints },
+                limits,
+            })
+        })
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { wire_bytes: 4 << 20, inflated_bytes: 32 << 20 }
+    }
+}
+
+fn region(table: &mut Table<'_>) -> Option<Region> {
+    let lat = table.required("lat", kind::number(-90.0..=90.0));
+    let lon = table.required("lon", kind::number(-180.0..=180.0));
+    let capacity = table.optional("capacity", kind::number(0.001..=1e12)).unwrap_or(100.0);
+    let users = table.optional("users", kind::integer(0..=i64::MAX)).unwrap_or(0);
+    Some(Region { at: Coordinates { lat: lat?, lon: lon? }, capacity, users: users.unsigned_abs() })
+}
+
+fn service(table: &mut Table<'_>) -> Option<Service> {
+    let primary = table.required("primary", kind::parsed("a probe, or a probe and its phase, such as \"voice/rtt\""));
+    let modes = kind::choice(&[("shadow", Mode::Shadow), ("advise", Mode::Advise), ("enforce", Mode::Enforce)]);
+    let mode = table.optional("mode", modes).unwrap_or(Mode::Shadow);
+    Some(Service { primary: primary?, mode })
+}
+
+fn targets(
+    root: &mut Table<'_>,
+    regions: &BTreeMap<RegionName, Region>,
+    services: &BTreeMap<ServiceName, Service>,
+) -> BTreeMap<TargetId, Target> {
+    let mut targets = BTreeMap::new();
+    root.tables("target", |table| {
+        let id: Option<TargetId> = table.required("id", kind::name());
+        let service: Option<ServiceName> = table.required("service", kind::name());
+        let region: Option<RegionName> = table.required("region", kind::name());
+        let advertise = table.required("advertise", kind::list(kind::text()));
+        if let Some(service) = service.as_ref().filter(|service| !services.contains_key(*service)) {
+            table.refuse("service", &format!("found \"{service}\""), &format!("allowed: {}", listed(services.keys())));
+        }
+        if let Some(region) = region.as_ref().filter(|region| !regions.contains_key(*region)) {
+            table.refuse("region", &format!("found \"{region}\""), &format!("allowed: {}", listed(regions.keys())));
+        }
+        let (id, target) = (id?, Target { service: service?, region: region?, advertise: advertise? });
+        if targets.insert(id.clone(), target).is_some() {
+            table.refuse("id", &format!("found \"{id}\" a second time"), "every target has an id of its own");
+        }
+        Some(())
+    });
+    targets
+}
+
+fn hints(table: &mut Table<'_>) -> HintPolicy {
+    let defaults = HintPolicy::default();
+    let mut duration = |key, default| table.optional(key, kind::duration()).unwrap_or(default);
+    let (lookback, dwell) = (duration("lookback", defaults.lookback), duration("dwell", defaults.dwell));
+    let (last_known_good_after, forget_after) = (
+        duration("last_known_good_after", defaults.last_known_good_after),
+        duration("forget_after", defaults.forget_after),
+    );
+    let mut number = |key, range, default| table.optional(key, kind::number(range)).unwrap_or(default);
+    let margin_ms = number("margin_ms", 0.0..=10_000.0, defaults.margin_ms);
+    let margin_ratio = number("margin_ratio", 0.0..=1.0, defaults.margin_ratio);
+    let emergency_loss = number("emergency_loss", 0.001..=1.0, defaults.emergency_loss);
+    let tier_ms = number("tier_ms", 0.0..=1000.0, defaults.tier_ms);
+    let mut count =
+        |key, default: i64| table.optional(key, kind::integer(1..=1_000_000)).unwrap_or(default).unsigned_abs();
+    let min_samples = count("min_samples", defaults.min_samples.cast_signed());
+    let wins = count("wins", i64::from(defaults.wins)) as u32;
+    HintPolicy {
+        lookback,
+        min_samples,
+        margin_ms,
+        margin_ratio,
+        wins,
+        dwell,
+        emergency_loss,
+        tier_ms,
+        last_known_good_after,
+        forget_after,
+    }
+}
+
+fn limits(table: &mut Table<'_>) -> Limits {
+    let defaults = Limits::default();
+    let mut bytes = |key, default: usize| {
+        table.optional(key, kind::integer(1024..=1 << 30)).map_or(default, |bytes| bytes.unsigned_abs() as usize)
+    };
+    Limits {
+        wire_bytes: bytes("wire_bytes", defaults.wire_bytes),
+        inflated_bytes: bytes("inflated_bytes", defaults.inflated_bytes),
+    }
+}
+
+/// An array of tables by their `name`, each name once.
+fn named<K, V>(
+    root: &mut Table<'_>,
+    key: &'static str,
+    mut read: impl FnMut(&mut Table<'_>) -> Option<V>,
+) -> BTreeMap<K, V>
+where
+    K: Ord + Clone + std::fmt::Display + std::str::FromStr + 'static,
+{
+    let mut all = BTreeMap::new();
+    root.tables(key, |table| {
+        let name: Option<K> = table.required("name", kind::name());
+        let value = read(table);
+        let name = name?;
+        if all.insert(name.clone(), value?).is_some() {
+            table.refuse(
+                "name",
+                &format!("found \"{name}\" a second time"),
+                &format!("every {key} has a name of its own"),
+            );
+        }
+        Some(())
+    });
+    all
+}
+
+fn listed<T: std::fmt::Display>(names: impl Iterator<Item = T>) -> String {
+    let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
+    if names.is_empty() { "none is defined".to_owned() } else { names.join(", ") }
+}
+
+impl std::str::FromStr for Primary {
+    type Err = telemetry::InvalidName;
+
+    /// `voice/rtt`, or `voice` alone for the phase that this probe is known by.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (probe, phase) = text.split_once('/').unwrap_or((text, usual_phase(text)));
+        Ok(Self { probe: probe.parse::<Name>()?, phase: phase.parse()? })
+    }
+}
+
+fn usual_phase(probe: &str) -> &'static str {
+    match probe {
+        "tcp" => "connect",
+        "tls" => "tls",
+        "http" => "first-byte",
+        "websocket" => "heartbeat",
+        _ => "rtt",
+    }
+}

@@ -1,0 +1,152 @@
+//! `POST /v1/metrics`: OTLP over HTTP. A batch is answered with 200 only after it is durable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use runtime::Clock;
+use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
+use telemetry::{Boot, Origin, Outcome, Sequence};
+
+use crate::api::problem::Problem;
+use crate::config::Limits;
+use crate::decode::{Catalog, DecodeError, Refusal, inflate, sender};
+use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
+use crate::log::{AppendError, Appender};
+use crate::marks::Alarm;
+use crate::meters::Ingested;
+
+/// What a batch needs on its way in.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    pub log: Appender,
+    pub clock: Clock,
+    pub alarm: Alarm,
+    pub limits: Limits,
+    pub catalog: Arc<Mutex<Catalog>>,
+    pub meters: Arc<Ingested>,
+}
+
+/// Answers as OTLP asks: an empty message, or a partial success that names what was refused.
+pub async fn export(State(ingest): State<Ingest>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let taken = ingest.take(&headers, &body).await;
+    match &taken {
+        Ok(refused) => ingest.meters.taken(body.len(), refused.len()),
+        Err(problem) => ingest.meters.refused(problem.code),
+    }
+    let refused = taken?;
+    Ok(([(header::CONTENT_TYPE, "application/x-protobuf")], partial_success(&refused)).into_response())
+}
+
+impl Ingest {
+    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Refusal>, Problem> {
+        let encoding = encoding(headers)?;
+        protobuf(headers)?;
+        let (entry, refused, envelope) = {
+            let inflated = inflate(body, encoding, self.limits.inflated_bytes)?;
+            let envelope = self.envelope(headers, &inflated, encoding)?;
+            let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            let (batch, refused) = catalog.read(envelope.clone(), &inflated)?;
+            (batch, refused, envelope)
+        };
+        let bad_news = is_bad_news(&entry);
+        self.log.append(&Record::Batch(envelope, body), Entry::Batch(entry)).await?;
+        if bad_news {
+            self.alarm.notify_one();
+        }
+        Ok(refused)
+    }
+
+    fn envelope(&self, headers: &HeaderMap, body: &[u8], encoding: Encoding) -> Result<Envelope, Problem> {
+        let resource = sender(body)?;
+        let agent = required(headers, HEADER_AGENT)?.parse().map_err(|error| bad_header(HEADER_AGENT, error))?;
+        let boot: Boot = required(headers, HEADER_BOOT)?.parse().map_err(|error| bad_header(HEADER_BOOT, error))?;
+        let sequence = required(headers, HEADER_SEQUENCE)?.parse().ok().filter(|sequence| *sequence > 0);
+        let sequence = Sequence(sequence.ok_or_else(|| bad_header(HEADER_SEQUENCE, "a whole number from 1"))?);
+        if agent != resource.agent {
+            return Err(bad_header(HEADER_AGENT, "not the agent that the resource names"));
+        }
+        let origin = Origin { agent, boot, sequence };
+        Ok(Envelope { origin, source: resource.source, received: self.clock.wall(), encoding })
+    }
+}
+
+fn is_bad_news(batch: &Batch) -> bool {
+    batch.points.iter().any(|point| matches!(point.outcome, Outcome::Failure(_)))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    match headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(Encoding::Identity),
+        Some(b"zstd") => Ok(Encoding::Zstd),
+        Some(_) => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", "content-encoding: zstd or none")),
+    }
+}
+
+fn protobuf(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next() == Some("application/x-protobuf") {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "content-type: application/x-protobuf"))
+}
+
+fn required<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Problem> {
+    let value = headers.get(name).ok_or_else(|| bad_header(name, "missing"))?;
+    value.to_str().map_err(|_| bad_header(name, "not text"))
+}
+
+fn bad_header(name: &'static str, fault: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "header", format!("header {name}: {fault}"))
+}
+
+/// `ExportMetricsServiceResponse`, written by hand: field 1, `partial_success { rejected_data_points, error_message }`.
+fn partial_success(refused: &[Refusal]) -> Vec<u8> {
+    let Some(first) = refused.first() else { return Vec::new() };
+    let message: String = first.to_string().chars().take(100).collect();
+    let mut inner = vec![0x08];
+    varint(&mut inner, refused.len() as u64);
+    inner.push(0x12);
+    varint(&mut inner, message.len() as u64);
+    inner.extend_from_slice(message.as_bytes());
+    let mut outer = vec![0x0a];
+    varint(&mut outer, inner.len() as u64);
+    outer.extend(inner);
+    outer
+}
+
+fn varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "inflated-size", error),
+            DecodeError::Inflate(_) => Self::new(StatusCode::BAD_REQUEST, "inflate", error),
+            DecodeError::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "malformed", error),
+            DecodeError::Resource(_) => Self::new(StatusCode::BAD_REQUEST, "resource", error),
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        tracing::warn!(%error, "batch not taken");
+        match error {
+            AppendError::Submit(journal::SubmitError::Full { .. }) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "overload", "the log is behind").retry_after(1)
+            }
+            AppendError::Submit(journal::SubmitError::TooLarge { .. }) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "size", "the batch is too large for the log")
+            }
+            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "log", "the log takes nothing now").retry_after(5),
+        }
+    }
+}

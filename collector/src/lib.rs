@@ -1,0 +1,23 @@
+//! The collector: takes what agents measured, keeps it in one ordered log, and folds the log into conclusions.
+//!
+//! Start at [`state`]: `State`, `Entry` and `Effect` are the whole program; the rest carries bytes to and from them.
+
+pub mod agents;
+pub mod api;
+pub mod cells;
+pub mod config;
+pub mod core;
+pub mod decode;
+pub mod entry;
+pub mod evidence;
+pub mod hints;
+pub mod ingest;
+pub mod log;
+pub mod marks;
+pub mod meters;
+pub mod policy;
+pub mod regions;
+pub mod rings;
+pub mod sequences;
+pub mod server;
+pub mod state;

@@ -1,0 +1,140 @@
+//! `isochrone-collector`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use isochrone_collector::config::Config;
+use isochrone_collector::core::Core;
+use isochrone_collector::decode::Catalog;
+use isochrone_collector::entry::{Entry, Record};
+use isochrone_collector::ingest::Ingest;
+use isochrone_collector::log::{Appender, Log};
+use isochrone_collector::meters::{self, Ingested};
+use isochrone_collector::{api, marks, server};
+use runtime::meters::Meters;
+use runtime::{Clock, Tasks, logs};
+use tracing::info;
+
+/// Takes what agents measure; serves the dashboard, routing hints and the API.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run until told to stop.
+    Run(Run),
+    /// Read a configuration and say everything that is wrong with it.
+    Check {
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[arg(long)]
+    config: PathBuf,
+    /// Instead of the configuration's `listen`. Port 0 takes a free one.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Instead of the configuration's `data_dir`.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Write the bound address there.
+    #[arg(long)]
+    address_file: Option<PathBuf>,
+    #[arg(long, default_value = "text")]
+    log_format: logs::Format,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run(run) => start(run),
+        Command::Check { config } => check(&config),
+    }
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    logs::init(logs::Format::Text);
+    match Config::load(path) {
+        Ok(config) => {
+            let policy = &config.policy;
+            let (regions, services, targets) = (policy.regions.len(), policy.services.len(), policy.targets.len());
+            info!(regions, services, targets, "configuration is good");
+            ExitCode::SUCCESS
+        }
+        Err(faults) => faults.report(),
+    }
+}
+
+fn start(args: Run) -> ExitCode {
+    logs::init(args.log_format);
+    let mut config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(faults) => return faults.report(),
+    };
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.data_dir = args.data.unwrap_or(config.data_dir);
+    runtime::run("isochrone-collector", |tasks| async move { run(&tasks, config, args.address_file).await })
+}
+
+async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> anyhow::Result<()> {
+    let (listener, address) = server::bind(config.listen, address_file.as_deref()).await?;
+    info!(%address, data_dir = %config.data_dir.display(), "listening");
+
+    let clock = Clock::start();
+    let log = Log::open(&config.data_dir)?;
+    let core = Core::recover(&log)?;
+    let (appender, feed) = log.start()?;
+
+    let meters = Meters::new("isochrone-collector");
+    let alarm = marks::Alarm::default();
+    let snapshots = core.snapshots();
+    meters::observe(&meters, &snapshots, &appender);
+    let ingest = Ingest {
+        log: appender.clone(),
+        clock,
+        alarm: Arc::clone(&alarm),
+        limits: config.limits,
+        catalog: Arc::new(Catalog::new(uuid::Uuid::new_v4().as_u128() as u64).into()),
+        meters: Arc::new(Ingested::new(&meters)),
+    };
+
+    let shutdown = tasks.shutdown();
+    let known = core.state().policy.clone();
+    tasks.thread("fold", {
+        let shutdown = shutdown.clone();
+        move || {
+            core.run(&feed, &shutdown);
+            Ok::<_, String>(())
+        }
+    })?;
+    adopt(&appender, known.as_deref(), config, clock).await?;
+    tasks.spawn("clock", marks::run(appender, clock, alarm, shutdown.clone()));
+    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, meters), shutdown));
+    Ok(())
+}
+
+/// What is judged by goes into the log, once for each change.
+async fn adopt(
+    log: &Appender,
+    known: Option<&isochrone_collector::policy::Policy>,
+    config: Config,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    if known == Some(&config.policy) {
+        return Ok(());
+    }
+    let (at, policy) = (clock.wall(), config.policy);
+    let record = Record::Config(at, policy.clone());
+    log.append(&record, Entry::Config { at, policy: Arc::new(policy) }).await.context("log the configuration")?;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The collector's own meters: every name, unit and help stands here.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter};
+use runtime::meters::Meters;
+
+use crate::core::Snapshots;
+use crate::log::Appender;
+
+#[derive(Debug)]
+pub struct Ingested {
+    batches: Counter<u64>,
+    bytes: Counter<u64>,
+    refused: Counter<u64>,
+    refused_points: Counter<u64>,
+}
+
+impl Ingested {
+    pub fn new(meters: &Meters) -> Self {
+        let meter = meters.meter("isochrone-collector");
+        Self {
+            batches: counter(&meter, "isochrone.ingest.batches", "{batch}", "Batches acknowledged, durable."),
+            bytes: counter(&meter, "isochrone.ingest.bytes", "By", "Bytes of acknowledged batches, as received."),
+            refused: counter(&meter, "isochrone.ingest.refused", "{batch}", "Batches refused, by reason."),
+            refused_points: counter(
+                &meter,
+                "isochrone.ingest.refused_points",
+                "{point}",
+                "Points refused in batches that were taken.",
+            ),
+        }
+    }
+
+    pub fn taken(&self, bytes: usize, refused_points: usize) {
+        self.batches.add(1, &[]);
+        self.bytes.add(bytes as u64, &[]);
+        self.refused_points.add(refused_points as u64, &[]);
+    }
+
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+}
+
+/// Gauges that are read off the state when someone asks.
+pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
+    let meter = meters.meter("isochrone-collector");
+    let log = log.clone();
+    let gauge = |name, unit, help| meter.u64_observable_gauge(name).with_unit(unit).with_description(help);
+    gauge("isochrone.log.size", "By", "Bytes of the log on disk.")
+        .with_callback(move |it| it.observe(log.bytes(), &[]))
+        .build();
+    let state = snapshots.clone();
+    gauge("isochrone.live.series", "{series}", "Series with data in the last minutes.")
+        .with_callback(move |it| it.observe(state.state().rings.iter().count() as u64, &[]))
+        .build();
+    let state = snapshots.clone();
+    meter
+        .u64_observable_counter("isochrone.fold.points")
+        .with_unit("{point}")
+        .with_description("Points by what became of them.")
+        .with_callback(move |it| {
+            let tally = state.state().tally;
+            let outcomes = [("counted", tally.points), ("late", tally.late_points), ("early", tally.early_points)];
+            for (outcome, count) in outcomes {
+                it.observe(count, &[KeyValue::new("outcome", outcome)]);
+            }
+        })
+        .build();
+    let state = snapshots.clone();
+    meter
+        .u64_observable_counter("isochrone.fold.batches")
+        .with_unit("{batch}")
+        .with_description("Batches counted, and batches that had been counted before.")
+        .with_callback(move |it| {
+            let tally = state.state().tally;
+            it.observe(tally.batches, &[KeyValue::new("outcome", "counted")]);
+            it.observe(tally.repeated_batches, &[KeyValue::new("outcome", "repeated")]);
+        })
+        .build();
+}
+
+fn counter(meter: &Meter, name: &'static str, unit: &'static str, help: &'static str) -> Counter<u64> {
+    meter.u64_counter(name).with_unit(unit).with_description(help).build()
+}

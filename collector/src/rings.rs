@@ -1,0 +1,163 @@
+//! The last minutes of every series: for each slot a sparse histogram of its replies and a count of its failures.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use telemetry::{FailureKind, Histogram, Outcome, PathId, Series, Wall};
+
+use crate::entry::Point;
+
+/// How much is kept: three times what costs look back on.
+pub const HORIZON: Duration = Duration::from_mins(15);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SeriesId(u32);
+
+#[derive(Debug, Clone, Default)]
+pub struct Rings {
+    /// In the order in which the log first named them.
+    all: Vec<Ring>,
+    ids: HashMap<Arc<Series>, SeriesId>,
+    paths: BTreeMap<PathId, Vec<SeriesId>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Ring {
+    pub series: Arc<Series>,
+    /// The end of the newest point.
+    pub newest: Wall,
+    slots: VecDeque<Slot>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Slot {
+    pub begin: Wall,
+    pub replies: Histogram,
+    pub failures: BTreeMap<FailureKind, u64>,
+}
+
+/// Several slots of several series, merged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    pub replies: Histogram,
+    pub failures: BTreeMap<FailureKind, u64>,
+    pub newest: Wall,
+}
+
+impl Rings {
+    /// Adds a point to its slot. A point older than what is kept is not added; the answer says so.
+    pub fn add(&mut self, point: &Point, width: Duration) -> Option<SeriesId> {
+        let id = self.id_of(&point.series);
+        let ring = &mut self.all[id.0 as usize];
+        ring.add(point, width).then_some(id)
+    }
+
+    pub fn get(&self, id: SeriesId) -> &Ring {
+        &self.all[id.0 as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SeriesId, &Ring)> {
+        self.all.iter().enumerate().map(|(index, ring)| (SeriesId(index as u32), ring))
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = (PathId, &[SeriesId])> {
+        self.paths.iter().map(|(id, series)| (*id, series.as_slice()))
+    }
+
+    /// Everything that these series saw in slots that begin in `[from, until)`.
+    pub fn merge(&self, series: impl IntoIterator<Item = SeriesId>, from: Wall, until: Wall) -> Seen {
+        let mut seen = Seen::default();
+        for ring in series.into_iter().map(|id| self.get(id)) {
+            seen.newest = seen.newest.max(ring.newest);
+            ring.slots.iter().filter(|slot| slot.begin >= from && slot.begin < until).for_each(|slot| seen.add(slot));
+        }
+        seen
+    }
+
+    /// The same, one for each slot that holds anything.
+    pub fn by_slot(&self, series: &[SeriesId], from: Wall, until: Wall) -> BTreeMap<Wall, Seen> {
+        let mut slots: BTreeMap<Wall, Seen> = BTreeMap::new();
+        for slot in series.iter().flat_map(|id| &self.get(*id).slots) {
+            if slot.begin >= from && slot.begin < until {
+                slots.entry(slot.begin).or_default().add(slot);
+            }
+        }
+        slots
+    }
+
+    fn id_of(&mut self, series: &Arc<Series>) -> SeriesId {
+        if let Some(id) = self.ids.get(series) {
+            return *id;
+        }
+        let id = SeriesId(self.all.len() as u32);
+        self.all.push(Ring { series: Arc::clone(series), newest: Wall::default(), slots: VecDeque::new() });
+        self.ids.insert(Arc::clone(series), id);
+        if !series.confirm {
+            self.paths.entry(series.path()).or_default().push(id);
+        }
+        id
+    }
+}
+
+impl Ring {
+    fn add(&mut self, point: &Point, width: Duration) -> bool {
+        let begin = point.begin.slot(width);
+        self.newest = self.newest.max(point.end);
+        let horizon = self.newest - HORIZON;
+        if begin < horizon {
+            return false;
+        }
+        while self.slots.front().is_some_and(|slot| slot.begin < horizon) {
+            self.slots.pop_front();
+        }
+        let index = self.slots.partition_point(|slot| slot.begin < begin);
+        if self.slots.get(index).is_none_or(|slot| slot.begin != begin) {
+            self.slots.insert(index, Slot { begin, ..Slot::default() });
+        }
+        self.slots[index].add(point);
+        true
+    }
+}
+
+impl Slot {
+    fn add(&mut self, point: &Point) {
+        match point.outcome {
+            Outcome::Reply => self.replies.merge(&point.histogram),
+            Outcome::Failure(kind) => *self.failures.entry(kind).or_default() += point.histogram.count(),
+        }
+    }
+}
+
+impl Seen {
+    pub fn lost(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    pub fn samples(&self) -> u64 {
+        self.replies.count() + self.lost()
+    }
+
+    /// Round-trip loss, or `None` when nothing was sent.
+    pub fn loss(&self) -> Option<f64> {
+        let samples = self.samples();
+        (samples > 0).then(|| self.lost() as f64 / samples as f64)
+    }
+
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        self.replies.quantile(q).map(|seconds| seconds * 1e3)
+    }
+
+    /// RFC 3550's jitter, as the mean absolute difference of two replies.
+    pub fn jitter_ms(&self) -> Option<f64> {
+        self.replies.mean_difference().map(|seconds| seconds * 1e3)
+    }
+
+    fn add(&mut self, slot: &Slot) {
+        self.replies.merge(&slot.replies);
+        for (kind, count) in &slot.failures {
+            *self.failures.entry(*kind).or_default() += count;
+        }
+    }
+}

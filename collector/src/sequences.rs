@@ -1,0 +1,87 @@
+//! Who has been counted up to where. A batch is known by (agent, boot, sequence); a replay changes nothing, whenever it comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use telemetry::{AgentId, Boot, Origin};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sequences {
+    boots: BTreeMap<(AgentId, Boot), Seen>,
+}
+
+/// Everything up to `through`, and some beyond it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    through: u64,
+    beyond: BTreeSet<u64>,
+}
+
+impl Sequences {
+    /// Marks a batch as counted. `false`: it had been counted before.
+    pub fn count(&mut self, origin: &Origin) -> bool {
+        self.boots.entry((origin.agent.clone(), origin.boot)).or_default().count(origin.sequence.0)
+    }
+
+    /// How many batches of this agent are missing below the highest that came.
+    pub fn gaps(&self, agent: &AgentId) -> u64 {
+        let boots = self.boots.iter().filter(|((name, _), _)| name == agent);
+        boots.map(|(_, seen)| seen.gaps()).sum()
+    }
+}
+
+impl Seen {
+    fn count(&mut self, sequence: u64) -> bool {
+        if sequence <= self.through || !self.beyond.insert(sequence) {
+            return false;
+        }
+        while self.beyond.remove(&(self.through + 1)) {
+            self.through += 1;
+        }
+        true
+    }
+
+    fn gaps(&self) -> u64 {
+        let highest = self.beyond.last().copied().unwrap_or(self.through);
+        highest - self.through - self.beyond.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use telemetry::Sequence;
+
+    use super::*;
+
+    fn origin(agent: u8, boot: u8, sequence: u64) -> Origin {
+        let agent = format!("agent-{agent}").parse().unwrap();
+        Origin { agent, boot: Boot(boot.into()), sequence: Sequence(sequence) }
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_is_counted_the_first_time_and_never_again(arrivals in vec((0..3_u8, 0..2_u8, 1..40_u64), 0..200)) {
+            let (mut sequences, mut model) = (Sequences::default(), HashSet::new());
+            for (agent, boot, sequence) in arrivals {
+                let counted = sequences.count(&origin(agent, boot, sequence));
+                prop_assert_eq!(counted, model.insert((agent, boot, sequence)));
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_are_what_is_missing_below_the_highest() {
+        let mut sequences = Sequences::default();
+        for sequence in [1, 2, 5, 6] {
+            sequences.count(&origin(1, 1, sequence));
+        }
+        assert_eq!(sequences.gaps(&origin(1, 1, 1).agent), 2);
+        sequences.count(&origin(1, 1, 3));
+        sequences.count(&origin(1, 1, 4));
+        assert_eq!(sequences.gaps(&origin(1, 1, 1).agent), 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! What the collector *is*.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry::{RegionName, Series, ServiceName, Wall};
+
+use crate::agents::Agents;
+use crate::cells::Cells;
+use crate::entry::{Batch, Entry, Point};
+use crate::hints::{HintDocument, Hints};
+use crate::policy::{Policy, Primary};
+use crate::regions::Regions;
+use crate::rings::Rings;
+use crate::sequences::Sequences;
+
+/// A point may be ahead of the collector's clock by this much; one that is further ahead would hide what comes after it.
+const AHEAD: Duration = Duration::from_mins(5);
+
+/// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// When the log began: a new data directory is a new epoch.
+    pub epoch: Wall,
+    /// The newest mark.
+    pub now: Wall,
+    pub policy: Option<Arc<Policy>>,
+    pub sequences: Sequences,
+    pub agents: Agents,
+    pub rings: Rings,
+    pub cells: Cells,
+    pub regions: Regions,
+    pub hints: Hints,
+    pub tally: Tally,
+}
+
+/// What was not taken, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub batches: u64,
+    pub repeated_batches: u64,
+    pub points: u64,
+    /// Older than the rings keep.
+    pub late_points: u64,
+    /// Ahead of the collector's clock.
+    pub early_points: u64,
+}
+
+/// What the world may learn once the entry's position is durable.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    Hint(Arc<HintDocument>),
+}
+
+impl State {
+    pub fn apply(&mut self, entry: &Entry) -> Vec<Effect> {
+        match entry {
+            Entry::Batch(batch) => self.absorb(batch),
+            Entry::Config { at, policy } => self.adopt(*at, policy),
+            Entry::Mark { now } => self.judge(*now),
+        }
+    }
+
+    /// Every source that is known: from the configuration, or by its data.
+    pub fn sources(&self) -> Vec<RegionName> {
+        let configured = self.policy.iter().flat_map(|policy| policy.regions.keys());
+        let seen = self.cells.iter().map(|(key, _)| &key.source);
+        let all: std::collections::BTreeSet<_> = configured.chain(seen).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    pub fn is_primary(policy: &Policy, series: &Series) -> bool {
+        let primary = policy.services.get(&series.service).map(|service| &service.primary);
+        primary.is_some_and(|Primary { probe, phase }| *probe == series.probe && *phase == series.phase)
+    }
+
+    fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
+        if !self.sequences.count(&batch.origin) {
+            self.tally.repeated_batches += 1;
+            return Vec::new();
+        }
+        self.tally.batches += 1;
+        self.agents.heard(batch);
+        let Some(policy) = self.policy.clone() else { return Vec::new() };
+        for point in &batch.points {
+            self.absorb_point(point, batch.received, &policy);
+        }
+        Vec::new()
+    }
+
+    fn absorb_point(&mut self, point: &Point, received: Wall, policy: &Policy) {
+        if point.end > received + AHEAD {
+            self.tally.early_points += 1;
+            return;
+        }
+        // A backlog older than what a judgement would look at is history.
+        let news = point.end + policy.stale_after() > self.now;
+        let Some(id) = self.rings.add(point, policy.window) else {
+            self.tally.late_points += 1;
+            return;
+        };
+        self.tally.points += 1;
+        if Self::is_primary(policy, &point.series) {
+            self.cells.weigh(id, point, news);
+        }
+    }
+
+    fn adopt(&mut self, at: Wall, policy: &Arc<Policy>) -> Vec<Effect> {
+        if self.epoch == Wall::default() {
+            self.epoch = at;
+        }
+        self.policy = Some(Arc::clone(policy));
+        Vec::new()
+    }
+
+    /// Cells first, then regions, then hints, each from the one before.
+    fn judge(&mut self, now: Wall) -> Vec<Effect> {
+        let Some(policy) = self.policy.clone() else { return Vec::new() };
+        self.now = self.now.max(now);
+        self.cells.judge(&self.rings, &policy, self.now);
+        self.regions.judge(&self.cells, &policy, self.now);
+        let sources = self.sources();
+        let services: Vec<&ServiceName> = policy.services.keys().collect();
+        let view = crate::hints::View {
+            epoch: self.epoch,
+            now: self.now,
+            policy: &policy,
+            rings: &self.rings,
+            cells: &self.cells,
+            regions: &self.regions,
+        };
+        let hints = self.hints.rank(&view, &sources, &services);
+        hints.into_iter().map(Effect::Hint).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! Scenarios are data: strips of what each path saw, a character a second, and what must be concluded when.
+//!
+//! `.` a reply, `x` a loss, `s` a reply 80 ms late, `_` nothing sent; `60.` is sixty of them. The last matching line of `[paths]`
+//! counts; `*` stands for every region. `[rtt]` gives a path's round trip in ms, 50 where it says nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isochrone_collector::cells::CellKey;
+use isochrone_collector::entry::{Batch, Entry, Point, Vitals};
+use isochrone_collector::hints::HintDocument;
+use isochrone_collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
+use isochrone_collector::state::{Effect, State};
+use serde::Deserialize;
+use telemetry::geo::Coordinates;
+use telemetry::histogram::Scratch;
+use telemetry::{Boot, FailureKind, Family, Origin, Outcome, RegionName, Sequence, Series, Wall};
+
+/// Wall time at second 0, at a window's begin.
+const BEGIN: Wall = Wall::from_secs(1_800_000_000);
+/// A loss is known when its probe times out.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    says: String,
+    regions: Vec<RegionName>,
+    #[serde(default)]
+    rtt: BTreeMap<String, f64>,
+    paths: Vec<(String, String)>,
+    #[serde(default)]
+    dwell_s: Option<u64>,
+    expect: BTreeMap<String, Expected>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Expected {
+    cells: BTreeMap<String, String>,
+    regions: BTreeMap<RegionName, String>,
+    /// The first place of each source.
+    first: BTreeMap<RegionName, RegionName>,
+    basis: BTreeMap<RegionName, String>,
+    /// How often the first place has changed since it was first measured.
+    changes: BTreeMap<RegionName, usize>,
+    reason: BTreeMap<RegionName, String>,
+}
+
+#[test]
+fn every_scenario_concludes_what_it_says() {
+    let mut faults = String::new();
+    let mut files: Vec<_> = std::fs::read_dir("tests/scenarios").unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 8, "the scenarios are gone");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let scenario: Scenario = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for fault in check(&scenario) {
+            writeln!(faults, "{}: {} — but {fault}", file.display(), scenario.says).unwrap();
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+fn check(scenario: &Scenario) -> Vec<String> {
+    let mut run = Run::new(scenario);
+    let mut faults = Vec::new();
+    let mut expected: Vec<_> = scenario.expect.iter().map(|(at, expected)| (seconds(at), expected)).collect();
+    expected.sort_by_key(|(at, _)| *at);
+    for (at, expected) in expected {
+        run.until(at);
+        faults.extend(run.compare(expected).into_iter().map(|fault| format!("at {at}s {fault}")));
+    }
+    faults
+}
+
+fn seconds(at: &str) -> u64 {
+    humantime::parse_duration(at.trim_start_matches("at ")).unwrap().as_secs()
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    state: State,
+    strips: BTreeMap<(RegionName, RegionName), Vec<char>>,
+    second: u64,
+    hints: BTreeMap<RegionName, Arc<HintDocument>>,
+    changes: BTreeMap<RegionName, usize>,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let mut state = State::default();
+        state.apply(&Entry::Config { at: BEGIN, policy: Arc::new(policy(scenario)) });
+        let pairs = scenario.regions.iter().flat_map(|a| scenario.regions.iter().map(move |b| (a.clone(), b.clone())));
+        let strips = pairs.map(|(from, to)| ((from.clone(), to.clone()), strip(scenario, &from, &to))).collect();
+        Self { scenario, state, strips, second: 0, hints: BTreeMap::new(), changes: BTreeMap::new() }
+    }
+
+    fn until(&mut self, second: u64) {
+        while self.second < second {
+            let at = self.second;
+            for source in &self.scenario.regions {
+                let batch = self.batch(source, at);
+                self.state.apply(&Entry::Batch(batch));
+            }
+            self.second += 1;
+            let now = BEGIN + Duration::from_secs(self.second);
+            for Effect::Hint(hint) in self.state.apply(&Entry::Mark { now }) {
+                self.note(hint);
+            }
+        }
+    }
+
+    fn note(&mut self, hint: Arc<HintDocument>) {
+        let prior = |hint: &HintDocument| serde_json::to_value(hint.basis).unwrap() == "prior";
+        let before = self.hints.get(&hint.source).filter(|before| !prior(before));
+        let changed = before.is_some_and(|before| before.ranked[0].region != hint.ranked[0].region);
+        *self.changes.entry(hint.source.clone()).or_default() += usize::from(changed);
+        self.hints.insert(hint.source.clone(), hint);
+    }
+
+    /// What an agent learns in this second: replies to what it sent now, losses of what it sent a timeout ago.
+    fn batch(&self, source: &RegionName, second: u64) -> Batch {
+        let mut points = Vec::new();
+        for ((_, region), strip) in self.strips.iter().filter(|((from, _), _)| from == source) {
+            let at = |second: u64| strip.get(second as usize).or(strip.last()).copied().unwrap_or('_');
+            let rtt_ms =
+                lookup(&self.scenario.rtt, source, region).copied().unwrap_or(50.0) + (second % 7) as f64 * 0.1;
+            match at(second) {
+                '.' => points.push(point(source, region, second, Outcome::Reply, rtt_ms)),
+                's' => points.push(point(source, region, second, Outcome::Reply, rtt_ms + 80.0)),
+                'x' | '_' => {}
+                other => panic!("{other:?} is not a mark of a strip"),
+            }
+            let timed_out = second.checked_sub(TIMEOUT.as_secs()).filter(|sent| at(*sent) == 'x');
+            let lost = Outcome::Failure(FailureKind::Timeout);
+            points.extend(timed_out.map(|sent| point(source, region, sent, lost, 1000.0)));
+        }
+        let agent = format!("{source}-1").parse().unwrap();
+        let origin = Origin { agent, boot: Boot(1), sequence: Sequence(second + 1) };
+        let received = BEGIN + Duration::from_secs(second + 1);
+        Batch { origin, source: source.clone(), received, version: String::new(), points, vitals: Vitals::default() }
+    }
+
+    fn compare(&self, expected: &Expected) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut same = |what: String, found: String, wanted: &str| {
+            if !found.contains(wanted) || wanted.is_empty() {
+                faults.push(format!("{what} is {found}, not {wanted}"));
+            }
+        };
+        for (path, wanted) in &expected.cells {
+            let (source, region) = ends(path);
+            let key = CellKey {
+                service: "voice".parse().unwrap(),
+                source: source.parse().unwrap(),
+                region: region.parse().unwrap(),
+            };
+            let found = self.state.cells.get(&key).map_or("absent".to_owned(), |cell| cell.state.to_string());
+            same(path.clone(), found, wanted);
+        }
+        for (region, wanted) in &expected.regions {
+            let health = self.state.regions.get(&"voice".parse().unwrap(), region).unwrap().health;
+            same(format!("region {region}"), format!("{health:?}").to_lowercase(), wanted);
+        }
+        for (source, wanted) in &expected.first {
+            same(format!("first of {source}"), self.hints[source].ranked[0].region.to_string(), wanted.as_str());
+        }
+        for (source, wanted) in &expected.basis {
+            let basis = serde_json::to_value(self.hints[source].basis).unwrap();
+            same(format!("basis of {source}"), basis.as_str().unwrap().to_owned(), wanted);
+        }
+        for (source, wanted) in &expected.reason {
+            same(format!("reason of {source}"), self.hints[source].ranked[0].reason.clone(), wanted);
+        }
+        for (source, wanted) in &expected.changes {
+            same(format!("changes of {source}"), self.changes[source].to_string(), &wanted.to_string());
+        }
+        faults
+    }
+}
+
+fn policy(scenario: &Scenario) -> Policy {
+    let at = |index: usize| Coordinates { lat: 0.0, lon: index as f64 * 10.0 };
+    let region =
+        |(index, name): (usize, &RegionName)| (name.clone(), Region { at: at(index), capacity: 100.0, users: 1 });
+    let target = |name: &RegionName| {
+        let target =
+            Target { service: "voice".parse().unwrap(), region: name.clone(), advertise: vec![format!("{name}:1")] };
+        (format!("{name}-voice-1").parse().unwrap(), target)
+    };
+    let mut hints = HintPolicy::default();
+    hints.dwell = scenario.dwell_s.map_or(hints.dwell, Duration::from_secs);
+    Policy {
+        window: telemetry::window::DEFAULT_WIDTH,
+        regions: scenario.regions.iter().enumerate().map(region).collect(),
+        services: [("voice".parse().unwrap(), Service { primary: "voice".parse().unwrap(), mode: Mode::Enforce })]
+            .into(),
+        targets: scenario.regions.iter().map(target).collect(),
+        health: HealthPolicy::default(),
+        hints,
+    }
+}
+
+fn point(source: &RegionName, region: &RegionName, second: u64, outcome: Outcome, ms: f64) -> Point {
+    let series = Series {
+        agent: format!("{source}-1").parse().unwrap(),
+        source: source.clone(),
+        target: format!("{region}-voice-1").parse().unwrap(),
+        region: region.clone(),
+        service: "voice".parse().unwrap(),
+        probe: "voice".parse().unwrap(),
+        phase: "rtt".parse().unwrap(),
+        family: Family::Ipv4,
+        confirm: false,
+    };
+    let histogram = Scratch::default().fold([Duration::from_secs_f64(ms / 1e3)]);
+    let begin = BEGIN + Duration::from_secs(second);
+    Point { series: Arc::new(series), outcome, begin, end: begin + Duration::from_secs(1), histogram }
+}
+
+fn strip(scenario: &Scenario, from: &RegionName, to: &RegionName) -> Vec<char> {
+    let matching = scenario.paths.iter().filter(|(path, _)| matches(path, from, to));
+    let (_, text) = matching.last().unwrap_or_else(|| panic!("no strip for {from} → {to}"));
+    let mut marks = Vec::new();
+    let mut count = String::new();
+    for c in text.chars().filter(|c| !c.is_whitespace()) {
+        if c.is_ascii_digit() {
+            count.push(c);
+        } else {
+            marks.extend(std::iter::repeat_n(c, std::mem::take(&mut count).parse().unwrap_or(1)));
+        }
+    }
+    marks
+}
+
+fn lookup<'a>(table: &'a BTreeMap<String, f64>, from: &RegionName, to: &RegionName) -> Option<&'a f64> {
+    table
+        .iter()
+        .filter(|(path, _)| matches(path, from, to))
+        .max_by_key(|(path, _)| !path.contains('*'))
+        .map(|(_, ms)| ms)
+}
+
+fn matches(path: &str, from: &RegionName, to: &RegionName) -> bool {
+    let (a, b) = ends(path);
+    (a == "*" || a == from.as_str()) && (b == "*" || b == to.as_str())
+}
+
+fn ends(path: &str) -> (&str, &str) {
+    path.split_once(" → ").unwrap_or_else(|| panic!("a path is written \"fra → iad\", not {path:?}"))
+}

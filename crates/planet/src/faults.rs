@@ -1,0 +1,410 @@
+//! Faults on request: what is asked for, whom it reaches, and what it does to a packet.
+//!
+//! Faults compose: a path is down if any fault takes it down, extra milliseconds add up, losses are independent. A fault is
+//! felt by the packets that reach the planet after it; answers that are already on their way arrive.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use runtime::{Mono, Wall};
+use serde::{Deserialize, Serialize};
+use telemetry::time::nanos;
+use telemetry::{RegionName, ServiceName};
+
+use crate::model::{Path, Planet, RegionNo, Source, Target, TargetNo};
+
+/// A fault as it is asked for and shown.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Nothing goes to the region or comes from it.
+    RegionDown {
+        region: String,
+    },
+    ServiceDown {
+        region: String,
+        service: String,
+    },
+    TargetDown {
+        target: String,
+    },
+    /// Packets of that source to everyone, its own region included; others' packets to its targets are not touched.
+    Uplink {
+        region: String,
+        loss: f64,
+        extra_ms: f64,
+    },
+    /// Packets of that source to the targets of that region.
+    Pair {
+        from: String,
+        to: String,
+        loss: f64,
+        extra_ms: f64,
+    },
+    Slow {
+        region: String,
+        service: String,
+        extra_ms: f64,
+    },
+    /// Down for the first half of each period, up for the second.
+    Flap {
+        target: String,
+        period_s: f64,
+    },
+}
+
+/// A fault in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    pub id: FaultId,
+    pub request: Request,
+    pub since: Wall,
+    began: Mono,
+    reach: Reach,
+    harm: Harm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct FaultId(pub u64);
+
+/// What a fault does at one moment to the packets of one path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Effect {
+    Down,
+    Impaired { loss: f64, extra_ms: f64 },
+}
+
+/// Why a fault was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Shape(String),
+    #[error("no region {name}; known: {known}")]
+    UnknownRegion { name: String, known: String },
+    #[error("no target {name}; known: {known}")]
+    UnknownTarget { name: String, known: String },
+    #[error("no {service} in {region}; known: {known}")]
+    UnknownService { service: String, region: RegionName, known: String },
+    #[error("loss is {found}; allowed: 0 to 1")]
+    Loss { found: f64 },
+    #[error("extra_ms is {found}; allowed: 0 to {MAX_EXTRA_MS}")]
+    Extra { found: f64 },
+    #[error("period_s is {found}; allowed: {MIN_PERIOD_S} to {MAX_PERIOD_S}")]
+    Period { found: f64 },
+}
+
+/// The faults in force, and the only place where they change.
+#[derive(Debug, Default)]
+pub struct Book {
+    pages: Mutex<Pages>,
+}
+
+const MAX_EXTRA_MS: f64 = 60_000.0;
+const MIN_PERIOD_S: f64 = 0.1;
+const MAX_PERIOD_S: f64 = 86_400.0;
+
+#[derive(Debug, Default)]
+struct Pages {
+    last: u64,
+    active: Arc<[Fault]>,
+}
+
+/// Whom a fault reaches.
+#[derive(Debug, Clone, PartialEq)]
+enum Reach {
+    /// To the region or from it.
+    Around(RegionNo),
+    From(RegionNo),
+    Between {
+        from: RegionNo,
+        to: RegionNo,
+    },
+    Service {
+        region: RegionNo,
+        service: ServiceName,
+    },
+    Target(TargetNo),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Harm {
+    Down,
+    Impaired { loss: f64, extra_ms: f64 },
+    Flapping { period: Duration },
+}
+
+impl Book {
+    pub fn open(&self, planet: &Planet, request: Request, now: Mono, since: Wall) -> Result<FaultId, Refusal> {
+        let (reach, harm) = request.resolve(planet)?;
+        let mut pages = self.pages();
+        pages.last += 1;
+        let id = FaultId(pages.last);
+        let fault = Fault { id, request, since, began: now, reach, harm };
+        pages.active = pages.active.iter().cloned().chain([fault]).collect();
+        Ok(id)
+    }
+
+    /// Whether there was such a fault.
+    pub fn close(&self, id: FaultId) -> bool {
+        let mut pages = self.pages();
+        let before = pages.active.len();
+        pages.active = pages.active.iter().filter(|fault| fault.id != id).cloned().collect();
+        pages.active.len() < before
+    }
+
+    pub fn active(&self) -> Arc<[Fault]> {
+        Arc::clone(&self.pages().active)
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fault {
+    /// What this fault does now to that path, if anything.
+    pub fn upon(&self, path: Path<'_>, now: Mono) -> Option<Effect> {
+        if !self.reach.covers(path) {
+            return None;
+        }
+        match self.harm {
+            Harm::Down => Some(Effect::Down),
+            Harm::Impaired { loss, extra_ms } => Some(Effect::Impaired { loss, extra_ms }),
+            Harm::Flapping { period } => {
+                let into = nanos(now.since(self.began)) % nanos(period);
+                (into < nanos(period) / 2).then_some(Effect::Down)
+            }
+        }
+    }
+}
+
+/// Whether no fault takes the path down.
+pub fn is_up(path: Path<'_>, faults: &[Fault], now: Mono) -> bool {
+    !faults.iter().any(|fault| fault.upon(path, now) == Some(Effect::Down))
+}
+
+impl Request {
+    fn resolve(&self, planet: &Planet) -> Result<(Reach, Harm), Refusal> {
+        Ok(match self {
+            Self::RegionDown { region } => (Reach::Around(find_region(planet, region)?), Harm::Down),
+            Self::ServiceDown { region, service } => (find_service(planet, region, service)?, Harm::Down),
+            Self::TargetDown { target } => (Reach::Target(find_target(planet, target)?), Harm::Down),
+            Self::Uplink { region, loss, extra_ms } => {
+                (Reach::From(find_region(planet, region)?), impaired(*loss, *extra_ms)?)
+            }
+            Self::Pair { from, to, loss, extra_ms } => {
+                let reach = Reach::Between { from: find_region(planet, from)?, to: find_region(planet, to)? };
+                (reach, impaired(*loss, *extra_ms)?)
+            }
+            Self::Slow { region, service, extra_ms } => {
+                (find_service(planet, region, service)?, impaired(0.0, *extra_ms)?)
+            }
+            Self::Flap { target, period_s } => {
+                let reach = Reach::Target(find_target(planet, target)?);
+                if !(MIN_PERIOD_S..=MAX_PERIOD_S).contains(period_s) {
+                    return Err(Refusal::Period { found: *period_s });
+                }
+                (reach, Harm::Flapping { period: Duration::from_secs_f64(*period_s) })
+            }
+        })
+    }
+}
+
+impl Reach {
+    fn covers(&self, path: Path<'_>) -> bool {
+        let from = |region: RegionNo| path.source == Source::Region(region);
+        let to = |region: RegionNo| path.target.region == region;
+        match self {
+            Self::Around(region) => from(*region) || to(*region),
+            Self::From(region) => from(*region),
+            Self::Between { from: source, to: region } => from(*source) && to(*region),
+            Self::Service { region, service } => to(*region) && path.target.service == *service,
+            Self::Target(target) => path.no == *target,
+        }
+    }
+}
+
+impl Refusal {
+    /// For programs: it never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Shape(_) => "malformed_fault",
+            Self::UnknownRegion { .. } => "unknown_region",
+            Self::UnknownTarget { .. } => "unknown_target",
+            Self::UnknownService { .. } => "unknown_service",
+            Self::Loss { .. } | Self::Extra { .. } | Self::Period { .. } => "out_of_range",
+        }
+    }
+}
+
+fn impaired(loss: f64, extra_ms: f64) -> Result<Harm, Refusal> {
+    if !(0.0..=1.0).contains(&loss) {
+        return Err(Refusal::Loss { found: loss });
+    }
+    if !(0.0..=MAX_EXTRA_MS).contains(&extra_ms) {
+        return Err(Refusal::Extra { found: extra_ms });
+    }
+    Ok(Harm::Impaired { loss, extra_ms })
+}
+
+fn find_region(planet: &Planet, name: &str) -> Result<RegionNo, Refusal> {
+    let place = planet.regions().iter().position(|region| region.name.as_str() == name);
+    place.map(RegionNo).ok_or_else(|| Refusal::UnknownRegion {
+        name: name.to_owned(),
+        known: listed(planet.regions().iter().map(|region| region.name.as_str())),
+    })
+}
+
+fn find_target(planet: &Planet, id: &str) -> Result<TargetNo, Refusal> {
+    let place = planet.targets().iter().position(|target| target.id.as_str() == id);
+    place.map(TargetNo).ok_or_else(|| Refusal::UnknownTarget {
+        name: id.to_owned(),
+        known: listed(planet.targets().iter().map(|target| target.id.as_str())),
+    })
+}
+
+fn find_service(planet: &Planet, region: &str, service: &str) -> Result<Reach, Refusal> {
+    let no = find_region(planet, region)?;
+    let mut there = planet.targets().iter().filter(|target| target.region == no && target.service.as_str() == service);
+    if let Some(target) = there.next() {
+        return Ok(Reach::Service { region: no, service: target.service.clone() });
+    }
+    let mut known: Vec<String> = planet.targets().iter().map(|target| place_of(planet, target)).collect();
+    known.dedup();
+    let region = planet.region(no).name.clone();
+    let known = listed(known.iter().map(String::as_str));
+    Err(Refusal::UnknownService { service: service.to_owned(), region, known })
+}
+
+fn place_of(planet: &Planet, target: &Target) -> String {
+    format!("{}/{}", planet.region(target.region).name, target.service)
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+
+    /// In the planet of three regions and this seed, iad and sin hold servers and fra does not.
+    fn planet() -> Planet {
+        let planet = Planet::new(3, Seed(5)).unwrap();
+        let targets: Vec<_> = planet.targets().iter().map(|target| target.id.as_str()).collect();
+        assert_eq!(targets, TARGETS);
+        planet
+    }
+
+    const TARGETS: [&str; 4] = ["iad-voice-1", "iad-voice-2", "sin-voice-1", "sin-voice-2"];
+
+    fn open(planet: &Planet, request: &str) -> Result<Arc<[Fault]>, Refusal> {
+        let book = Book::default();
+        let request = serde_json::from_str(request).map_err(|error| Refusal::Shape(error.to_string()))?;
+        book.open(planet, request, Mono(0), Wall(0))?;
+        Ok(book.active())
+    }
+
+    /// One line a source (iad, fra, sin, unknown), one character a target: x down, i impaired, . untouched.
+    fn reach(request: &str) -> [String; 4] {
+        let planet = planet();
+        let fault = open(&planet, request).unwrap();
+        let mark = |path| match fault[0].upon(path, Mono(0)) {
+            Some(Effect::Down) => 'x',
+            Some(Effect::Impaired { .. }) => 'i',
+            None => '.',
+        };
+        let rows: Vec<String> = planet.sources().map(|source| planet.paths(source).map(mark).collect()).collect();
+        rows.try_into().unwrap()
+    }
+
+    #[test]
+    fn each_fault_reaches_whom_it_says_and_nobody_else() {
+        for (request, reached) in [
+            (r#"{"kind":"region_down","region":"sin"}"#, ["..xx", "..xx", "xxxx", "..xx"]),
+            (r#"{"kind":"service_down","region":"iad","service":"voice"}"#, ["xx..", "xx..", "xx..", "xx.."]),
+            (r#"{"kind":"target_down","target":"sin-voice-2"}"#, ["...x", "...x", "...x", "...x"]),
+            (r#"{"kind":"uplink","region":"iad","loss":0.5,"extra_ms":0}"#, ["iiii", "....", "....", "...."]),
+            (r#"{"kind":"pair","from":"fra","to":"iad","loss":0,"extra_ms":9}"#, ["....", "ii..", "....", "...."]),
+            (r#"{"kind":"slow","region":"sin","service":"voice","extra_ms":9}"#, ["..ii", "..ii", "..ii", "..ii"]),
+            (r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#, ["x...", "x...", "x...", "x..."]),
+        ] {
+            assert_eq!(reach(request), reached, "{request}");
+        }
+    }
+
+    #[test]
+    fn a_flapping_target_is_down_for_half_a_period_and_up_for_half() {
+        let planet = planet();
+        let flap = open(&planet, r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#).unwrap();
+        let path = planet.path(Source::Unknown, TargetNo(0));
+        let up = [0, 999, 1000, 1999, 2000, 2999, 3000].map(|ms| is_up(path, &flap, Mono(ms * 1_000_000)));
+        assert_eq!(up, [false, false, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_wrong_fault_is_refused_with_what_would_have_been_right() {
+        let planet = planet();
+        for (request, code, detail) in [
+            (r#"{"kind":"region_down","region":"FRA"}"#, "unknown_region", "no region FRA; known: iad, fra, sin"),
+            (
+                r#"{"kind":"pair","from":"fra","to":"x","loss":0,"extra_ms":0}"#,
+                "unknown_region",
+                "no region x; known: iad, fra, sin",
+            ),
+            (
+                r#"{"kind":"target_down","target":"fra-voice-1"}"#,
+                "unknown_target",
+                "no target fra-voice-1; known: iad-voice-1, iad-voice-2, sin-voice-1, sin-voice-2",
+            ),
+            (
+                r#"{"kind":"service_down","region":"fra","service":"voice"}"#,
+                "unknown_service",
+                "no voice in fra; known: iad/voice, sin/voice",
+            ),
+            (
+                r#"{"kind":"uplink","region":"fra","loss":1.5,"extra_ms":0}"#,
+                "out_of_range",
+                "loss is 1.5; allowed: 0 to 1",
+            ),
+            (
+                r#"{"kind":"uplink","region":"fra","loss":0,"extra_ms":-1}"#,
+                "out_of_range",
+                "extra_ms is -1; allowed: 0 to 60000",
+            ),
+            (
+                r#"{"kind":"slow","region":"iad","service":"voice","extra_ms":1e300}"#,
+                "out_of_range",
+                &format!("extra_ms is 1{}; allowed: 0 to 60000", "0".repeat(300)),
+            ),
+            (
+                r#"{"kind":"flap","target":"iad-voice-1","period_s":0}"#,
+                "out_of_range",
+                "period_s is 0; allowed: 0.1 to 86400",
+            ),
+            (r#"{"kind":"uplink","region":"fra","loss":0.1}"#, "malformed_fault", "missing field `extra_ms`"),
+            (
+                r#"{"kind":"region_down","region":"fra","loss":1}"#,
+                "malformed_fault",
+                "unknown field `loss`, expected `region`",
+            ),
+            (r#"{"region":"fra"}"#, "malformed_fault", "missing field `kind` at line 1 column 16"),
+        ] {
+            let refusal = open(&planet, request).unwrap_err();
+            assert_eq!((refusal.code(), refusal.to_string().as_str()), (code, detail), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_closed_fault_is_gone_and_its_number_does_not_come_back() {
+        let (planet, book) = (planet(), Book::default());
+        let down = Request::RegionDown { region: "fra".to_owned() };
+        let first = book.open(&planet, down.clone(), Mono(0), Wall(0)).unwrap();
+        assert!(book.close(first));
+        assert!(!book.close(first));
+        assert!(book.active().is_empty());
+        assert_ne!(book.open(&planet, down, Mono(0), Wall(0)).unwrap(), first);
+    }
+}

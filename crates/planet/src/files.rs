@@ -1,0 +1,247 @@
+//! The configuration of a collector and of one agent a region, ready to start.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
+use telemetry::{RegionName, ServiceName, TargetId};
+
+use crate::Planet;
+use crate::model::{Region, RegionNo, Target};
+
+/// Where the collector listens: `http://ADDRESS:PORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collector(pub SocketAddr);
+
+/// What the files are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    pub planet: &'a Planet,
+    /// Of the targets, in their order.
+    pub addresses: &'a [SocketAddr],
+    pub collector: Collector,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("write {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{0} is not UTF-8, and the files would have to name it")]
+    Path(PathBuf),
+    #[error("write TOML")]
+    Toml(#[from] toml::ser::Error),
+}
+
+const SERVICE_CAPACITY: u32 = 100;
+
+#[derive(Serialize)]
+struct CollectorFile<'a> {
+    listen: SocketAddr,
+    data_dir: String,
+    region: Vec<RegionTable<'a>>,
+    service: [ServiceTable; 1],
+    target: Vec<TargetTable<'a>>,
+}
+
+#[derive(Serialize)]
+struct RegionTable<'a> {
+    name: &'a RegionName,
+    lat: f64,
+    lon: f64,
+    capacity: u32,
+    users: u32,
+}
+
+#[derive(Serialize)]
+struct ServiceTable {
+    name: &'static str,
+    primary: &'static str,
+    mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct TargetTable<'a> {
+    id: &'a TargetId,
+    service: &'a ServiceName,
+    region: &'a RegionName,
+    /// Where it is probed: the collector has no use for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<SocketAddr>,
+    advertise: [SocketAddr; 1],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    probe: &'static [ProbeTable],
+}
+
+#[derive(Serialize)]
+struct ProbeTable {
+    kind: &'static str,
+    every: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct AgentFile<'a> {
+    region: &'a RegionName,
+    agent: String,
+    collector: String,
+    source_address: Ipv4Addr,
+    data_dir: String,
+    target: Vec<TargetTable<'a>>,
+}
+
+const PROBES: [ProbeTable; 3] = [
+    ProbeTable { kind: "voice", every: "1s", timeout: Some("1s") },
+    ProbeTable { kind: "icmp", every: "10s", timeout: None },
+    ProbeTable { kind: "tcp", every: "10s", timeout: None },
+];
+
+impl Files<'_> {
+    /// Writes `collector.toml` and `agent-<region>.toml`, each whole or not at all.
+    pub fn write(&self, dir: &Path) -> Result<(), Error> {
+        let dir = std::path::absolute(dir).map_err(|source| Error::Write { path: dir.to_owned(), source })?;
+        fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
+        self.write_one(&dir, "collector.toml", &self.collector_file(&dir)?)?;
+        for region in self.planet.regions() {
+            self.write_one(&dir, &format!("agent-{}.toml", region.name), &self.agent_file(&dir, region)?)?;
+        }
+        Ok(())
+    }
+
+    fn write_one(&self, dir: &Path, name: &str, file: &impl Serialize) -> Result<(), Error> {
+        let made_by = format!(
+            "# Made by isochrone-planet: {} regions, seed {}. It lasts as long as that planet runs, and is written anew by the next.\n\n",
+            self.planet.regions().len(),
+            self.planet.seed().0,
+        );
+        let path = dir.join(name);
+        write_whole(&path, &(made_by + &toml::to_string(file)?)).map_err(|source| Error::Write { path, source })
+    }
+
+    fn collector_file(&self, dir: &Path) -> Result<CollectorFile<'_>, Error> {
+        let regions = self.planet.regions().iter().map(|region| RegionTable {
+            name: &region.name,
+            lat: region.at.lat,
+            lon: region.at.lon,
+            capacity: SERVICE_CAPACITY,
+            users: region.users,
+        });
+        Ok(CollectorFile {
+            listen: self.collector.0,
+            data_dir: data_dir(dir, "collector")?,
+            region: regions.collect(),
+            service: [ServiceTable { name: "voice", primary: "voice", mode: "enforce" }],
+            target: self.targets().map(|(target, address)| self.target_table(target, address, None)).collect(),
+        })
+    }
+
+    fn agent_file<'a>(&'a self, dir: &Path, region: &'a Region) -> Result<AgentFile<'a>, Error> {
+        let agent = format!("{}-1", region.name);
+        Ok(AgentFile {
+            region: &region.name,
+            data_dir: data_dir(dir, &agent)?,
+            agent,
+            collector: self.collector.to_string(),
+            source_address: region.address,
+            target: self.targets().map(|(target, address)| self.target_table(target, address, Some(address))).collect(),
+        })
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (&Target, SocketAddr)> {
+        self.planet.targets().iter().zip(self.addresses.iter().copied())
+    }
+
+    fn target_table<'a>(&'a self, target: &'a Target, at: SocketAddr, probed: Option<SocketAddr>) -> TargetTable<'a> {
+        TargetTable {
+            id: &target.id,
+            service: &target.service,
+            region: self.region_name(target.region),
+            address: probed,
+            advertise: [at],
+            probe: if probed.is_some() { &PROBES } else { &[] },
+        }
+    }
+
+    fn region_name(&self, no: RegionNo) -> &RegionName {
+        &self.planet.region(no).name
+    }
+}
+
+/// A reader sees the old content or the new, never a part.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    fs::write(&new, text)?;
+    fs::rename(new, path)
+}
+
+impl FromStr for Collector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        address
+            .and_then(|address| address.parse().ok())
+            .map(Self)
+            .ok_or("allowed: http:// and an IP address with its port")
+    }
+}
+
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+fn data_dir(dir: &Path, whose: &str) -> Result<String, Error> {
+    let path = dir.join("data").join(whose);
+    path.clone().into_os_string().into_string().map_err(|_| Error::Path(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+
+    #[test]
+    fn the_files_hold_the_keys_that_the_programs_read() {
+        let planet = Planet::new(1, Seed(1)).unwrap();
+        let addresses = [1001, 1002].map(|port| SocketAddr::from(([127, 77, 1, 1], port)));
+        let files =
+            Files { planet: &planet, addresses: &addresses, collector: "http://127.0.0.1:8460".parse().unwrap() };
+        let dir = Path::new("/srv/planet");
+        insta::assert_snapshot!("collector", toml::to_string(&files.collector_file(dir).unwrap()).unwrap());
+        let agent = files.agent_file(dir, &planet.regions()[0]).unwrap();
+        insta::assert_snapshot!("agent", toml::to_string(&agent).unwrap());
+    }
+
+    #[test]
+    fn a_file_a_region_is_written_and_nothing_else_is_left() {
+        let planet = Planet::new(3, Seed(1)).unwrap();
+        let addresses = [SocketAddr::from(([127, 77, 1, 1], 1)); 4];
+        let dir = tempfile::tempdir().unwrap();
+        let collector = Collector(SocketAddr::from(([127, 0, 0, 1], 1)));
+        for _again in 0..2 {
+            Files { planet: &planet, addresses: &addresses, collector }.write(dir.path()).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["agent-fra.toml", "agent-iad.toml", "agent-sin.toml", "collector.toml"]);
+        let text = fs::read_to_string(dir.path().join("agent-fra.toml")).unwrap();
+        assert!(text.starts_with("# Made by isochrone-planet: 3 regions, seed 1."), "{text}");
+    }
+
+    #[test]
+    fn a_collector_is_named_by_an_http_url_with_an_address() {
+        let address = "[::1]:8460".parse().map(Collector).unwrap();
+        assert_eq!("http://[::1]:8460/".parse(), Ok(address));
+        assert_eq!(address.to_string(), "http://[::1]:8460");
+        for refused in ["127.0.0.1:8460", "https://127.0.0.1:8460", "http://127.0.0.1", "http://127.0.0.1:8460/v1"] {
+            assert!(refused.parse::<Collector>().is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! A planet to test on: regions with real endpoints, delays and losses by a seed, faults on request, and the truth about all
+//! of it. It simulates the network, never our software.
+//!
+//! Loopback mode: each region has an address in 127.0.0.0/8, and an endpoint delays its answer by who asks. What the kernel
+//! answers for us, ICMP and TCP handshakes, comes undelayed.
+
+pub mod control;
+pub mod counts;
+pub mod delay;
+pub mod driver;
+pub mod faults;
+pub mod files;
+pub mod handshakes;
+pub mod lateness;
+pub mod loss;
+pub mod model;
+pub mod places;
+pub mod ready;
+pub mod seed;
+pub mod site;
+pub mod truth;
+pub mod world;
+
+pub use model::{Planet, RegionNo, Source, TargetNo};
+pub use seed::Seed;

@@ -1,0 +1,172 @@
+//! The sockets of the targets: for each, UDP at an address of its region's, and TCP at the same port.
+
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use runtime::{Clock, Mono, Wall};
+use socket2::{Domain, Socket, Type};
+
+use crate::Planet;
+use crate::world::Packet;
+
+/// In the order of the targets.
+#[derive(Debug)]
+pub struct Site {
+    pub reflectors: Vec<Reflector>,
+    pub doors: Vec<Door>,
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A UDP socket that knows when its packets came.
+#[derive(Debug)]
+pub struct Reflector {
+    socket: UdpSocket,
+}
+
+/// A TCP port that is held all the time and listens, or refuses.
+#[derive(Debug)]
+pub struct Door {
+    socket: Socket,
+    open: bool,
+}
+
+/// Room for one packet and its stamp.
+#[derive(Debug)]
+pub struct Inbox {
+    bytes: [u8; 2048],
+    stamp: Vec<u8>,
+}
+
+/// Some thousand packets; the kernel may grant less.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// Older than this, a stamp of the kernel's is a clock that jumped.
+const OLDEST_STAMP: Duration = Duration::from_secs(1);
+const BACKLOG: i32 = 128;
+/// The port that the kernel gives for UDP may be taken for TCP.
+const TRIES: usize = 16;
+
+impl Site {
+    pub fn bind(planet: &Planet) -> io::Result<Self> {
+        let mut site = Self { reflectors: Vec::new(), doors: Vec::new(), addresses: Vec::new() };
+        for target in planet.targets() {
+            let (reflector, door) = pair(planet.region(target.region).address)?;
+            site.addresses.push(reflector.socket.local_addr()?);
+            site.reflectors.push(reflector);
+            site.doors.push(door);
+        }
+        Ok(site)
+    }
+}
+
+impl Reflector {
+    fn bind(address: Ipv4Addr) -> io::Result<Self> {
+        let socket = UdpSocket::bind((address, 0))?;
+        socket.set_nonblocking(true)?;
+        socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+        Ok(Self { socket })
+    }
+
+    /// The next packet, if there is one.
+    pub fn receive<'a>(&self, inbox: &'a mut Inbox, clock: &Clock) -> io::Result<Option<Packet<'a>>> {
+        let mut parts = [IoSliceMut::new(&mut inbox.bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = match recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut parts, Some(&mut inbox.stamp), flags) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let stamp = message.cmsgs()?.find_map(|part| match part {
+            ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+            _ => None,
+        });
+        let from = message.address.ok_or(io::ErrorKind::InvalidData)?;
+        let length = message.bytes;
+        let at = received(stamp, clock);
+        Ok(Some(Packet { bytes: &inbox.bytes[..length], from: SocketAddrV4::from(from).into(), at }))
+    }
+
+    pub fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.socket.send_to(bytes, to).map(drop)
+    }
+}
+
+impl Door {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(Self { socket, open: false })
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// A closed door keeps its port and refuses who comes.
+    pub fn set_open(&mut self, open: bool) -> io::Result<()> {
+        match (self.open, open) {
+            (false, true) => self.socket.listen(BACKLOG)?,
+            (true, false) => self.socket.shutdown(std::net::Shutdown::Read)?,
+            _ => {}
+        }
+        self.open = open;
+        Ok(())
+    }
+
+    /// The next connection, if there is one, and who made it.
+    pub fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        match self.socket.accept() {
+            Ok((stream, from)) => Ok(from.as_socket().map(|from| (stream.into(), from))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Reflector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { bytes: [0; 2048], stamp: nix::cmsg_space!(TimeSpec) }
+    }
+}
+
+fn pair(address: Ipv4Addr) -> io::Result<(Reflector, Door)> {
+    let mut tries = 0;
+    loop {
+        let reflector = Reflector::bind(address)?;
+        match Door::bind(reflector.socket.local_addr()?) {
+            Ok(door) => return Ok((reflector, door)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The kernel's stamp on our monotonic clock, so that a delay counts from the packet's arrival and not from our waking up.
+fn received(stamp: Option<TimeSpec>, clock: &Clock) -> Mono {
+    let (now, wall) = (clock.mono(), clock.wall());
+    let stamp = stamp.map(|stamp| Wall(Duration::from(stamp).as_nanos() as u64));
+    match stamp {
+        Some(stamp) if stamp <= wall && wall.since(stamp) < OLDEST_STAMP => now - wall.since(stamp),
+        _ => now,
+    }
+}

@@ -1,0 +1,63 @@
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::support::http;
+
+/// Ends with the test, also when the test fails.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn planet(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_isochrone-planet"));
+    command.arg("run").args(args).args(["--control", "127.0.0.1:0", "--log-format", "json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn it_says_ready_serves_and_ends_well_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, file) = (dir.path().join("config"), dir.path().join("address"));
+    let (config, file) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let args = ["--regions", "3", "--seed", "1", "--write-config", config, "--address-file", file];
+    let mut process = Process(planet(&args).spawn().unwrap());
+
+    let mut said = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "ready\n");
+    let address = fs::read_to_string(file).unwrap();
+    let mut first_log = String::new();
+    let mut logs = BufReader::new(process.0.stderr.take().unwrap());
+    logs.read_line(&mut first_log).unwrap();
+    let first_log: serde_json::Value = serde_json::from_str(&first_log).unwrap();
+    assert_eq!(first_log["fields"]["address"], address.trim_end());
+
+    let truth = http(address.trim_end().parse().unwrap(), "GET", "/truth", "").1;
+    let agent = fs::read_to_string(dir.path().join("config/agent-fra.toml")).unwrap();
+    for target in truth["targets"].as_array().unwrap() {
+        assert!(agent.contains(&format!("address = {}\n", target["address"])), "{target} is in\n{agent}");
+    }
+    assert_eq!(truth["regions"][1]["name"], json!("fra"));
+
+    kill(Pid::from_raw(process.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(process.0.wait().unwrap().success());
+}
+
+#[test]
+fn router_mode_is_refused_with_what_is_allowed() {
+    let output = planet(&["--mode", "router"]).output().unwrap();
+    assert!(!output.status.success());
+    let logs = String::from_utf8(output.stderr).unwrap();
+    assert!(logs.contains("allowed: --mode loopback"), "{logs}");
+}

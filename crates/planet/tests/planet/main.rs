@@ -1,0 +1,8 @@
+//! A planet in this process, and the binary: real sockets, port 0.
+
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+mod binary;
+mod endpoints;
+mod faults;
+mod support;

@@ -1,0 +1,3 @@
+//! Every packet that probes and reflectors speak, without I/O: bytes in, meaning out, and the other way round.
+
+pub mod voice;
