@@ -16,22 +16,13 @@ use telemetry::{Outcome, Window};
 
 use crate::meters::Instruments;
 use crate::plan::Plan;
-use crate::record::Part;
+use crate::record::{Handover, Part};
 use crate::spool::{Depth, Shared};
 
 const GATHER: Duration = Duration::from_millis(50);
 /// Some 400 kB before compression: below what a collector calls too big.
 const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 1000 };
 const ZSTD_LEVEL: i32 = 3;
-
-/// What the pacer hands over.
-#[derive(Debug, Default)]
-pub struct Handover {
-    pub parts: Vec<Part>,
-    /// How long after it was due each probe was sent, since the last time.
-    pub lateness: Vec<Duration>,
-    pub at: Wall,
-}
 
 /// Runs until the pacer is gone and its last parts are in the spool.
 pub fn run(
@@ -103,14 +94,6 @@ impl Assembler {
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
         Measured { labels: self.plan.get(series).labels.clone(), window: Window { begin, end, outcomes } }
-    }
-}
-
-impl Handover {
-    fn absorb(&mut self, more: Self) {
-        self.parts.extend(more.parts);
-        self.lateness.extend(more.lateness);
-        self.at = more.at;
     }
 }
 

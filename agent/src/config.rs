@@ -12,7 +12,9 @@ use telemetry::window::DEFAULT_WIDTH;
 use telemetry::{AgentId, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint};
-use crate::flights::MAX_IN_FLIGHT;
+
+/// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
+pub const MAX_IN_FLIGHT: u32 = 1000;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -223,7 +225,7 @@ fn duration(table: &mut Table<'_>, key: &'static str, default: Duration, range: 
     default
 }
 
-/// A target that never answers must not gather more probes than `flights` keeps.
+/// See [`MAX_IN_FLIGHT`].
 fn in_flight_bounded(table: &Table<'_>, key: &'static str, every: Duration, timeout: Duration) {
     if timeout.as_nanos() >= every.as_nanos() * u128::from(MAX_IN_FLIGHT) {
         let found = format!("{} against a timeout of {}", spoken(every), spoken(timeout));

@@ -9,11 +9,10 @@ use std::time::Duration;
 use runtime::Mono;
 use telemetry::{FailureKind, Outcome};
 
-use crate::probe::{Errand, Heard, Launch, Order, Report, SendFault, Token};
-use crate::schedule::{Due, SeriesIndex};
-
-/// Of one series. The configuration keeps timeouts below so many intervals; this is the belt to those braces.
-pub const MAX_IN_FLIGHT: u32 = 1000;
+use crate::config::MAX_IN_FLIGHT;
+use crate::plan::{Errand, SeriesIndex};
+use crate::probe::{Heard, Launch, Order, Report, SendFault, Token};
+use crate::schedule::Due;
 
 /// How long a task may be behind with its report before we stop waiting.
 const GRACE: Duration = Duration::from_secs(2);

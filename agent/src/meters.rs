@@ -10,6 +10,8 @@ use crate::flights::{End, Miss, Noise};
 
 #[derive(Debug, Clone)]
 pub struct Instruments {
+    /// An instrument counts only as long as its provider lives.
+    meters: Meters,
     sent: Counter<u64>,
     ended: Counter<u64>,
     missed: Counter<u64>,
@@ -33,6 +35,7 @@ impl Instruments {
         let meter = meters.meter("isochrone.agent");
         let counter = |name, unit, help| meter.u64_counter(name).with_unit(unit).with_description(help).build();
         Self {
+            meters: meters.clone(),
             sent: counter("isochrone.agent.probe.sent", "{probe}", "Probes sent, by probe."),
             ended: counter("isochrone.agent.probe.ended", "{probe}", "Probes that ended, by outcome."),
             missed: counter("isochrone.agent.probe.missed", "{probe}", "Probes that say nothing, by our own reason."),
@@ -51,6 +54,11 @@ impl Instruments {
                 "Batches dropped, oldest first: spool full.",
             ),
         }
+    }
+
+    /// As Prometheus text.
+    pub fn render(&self) -> String {
+        self.meters.render()
     }
 
     pub fn sent(&self, probe: &str) {

@@ -9,15 +9,14 @@ use std::time::Duration;
 use runtime::{Mono, Shutdown, timer};
 use tracing::warn;
 
-use crate::batch::Handover;
 use crate::flights::{End, Ended, Flights, Miss};
 use crate::meters::Instruments;
 use crate::now::Now;
-use crate::plan::Plan;
+use crate::plan::{Plan, Planned};
 use crate::probe::wire::Wire;
 use crate::probe::{Order, Prober, Report};
-use crate::record::{Part, Recorder};
-use crate::schedule::{Due, Schedule};
+use crate::record::{Handover, Part, Recorder};
+use crate::schedule::{Cadence, Due, Schedule};
 
 /// How long a shutdown waits for probes in flight; the push needs time after it.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -37,7 +36,8 @@ pub struct Pacer {
 
 impl Pacer {
     pub fn new(plan: Plan, window: Duration, outbox: SyncSender<Handover>, tally: Instruments, now: Now) -> Self {
-        let cadences = plan.series().iter().map(|planned| planned.cadence).collect();
+        let cadence = |planned: &Planned| Cadence::of(&planned.labels.series, planned.every);
+        let cadences = plan.series().iter().map(cadence).collect();
         Self {
             schedule: Schedule::start(cadences, now),
             flights: Flights::new(rand::random()),

@@ -12,8 +12,6 @@ use tracing::warn;
 
 use crate::config::{Config, Probe, ProbeKind, Target};
 use crate::endpoint::Host;
-use crate::probe::Errand;
-use crate::schedule::{Cadence, SeriesIndex};
 
 /// A name server that says nothing must not keep the other targets waiting.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -27,8 +25,23 @@ pub struct Plan {
 pub struct Planned {
     pub labels: Arc<Labels>,
     pub errand: Errand,
-    pub cadence: Cadence,
+    pub every: Duration,
     pub timeout: Duration,
+}
+
+/// The place of a series in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesIndex(pub u32);
+
+/// What to ask, and whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    VoicePing(SocketAddr),
+    VoiceDiscovery(SocketAddr),
+    Icmp(IpAddr),
+    Tcp(SocketAddr),
+    /// The target's name had no address when the plan was made.
+    Nowhere,
 }
 
 /// What the names of a plan stand for. A name without an address is absent.
@@ -78,10 +91,9 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
         };
         let port = target.endpoint.port.filter(|_| probe.kind != ProbeKind::Icmp);
         let errand = address.map_or(Errand::Nowhere, |address| (asked.errand)(address, port.unwrap_or_default()));
-        let cadence = Cadence::of(&series, asked.every);
         let address = target.endpoint.host.to_string();
         let labels = Arc::new(Labels { series, address, port, transport: asked.transport });
-        Planned { labels, errand, cadence, timeout: probe.timeout }
+        Planned { labels, errand, every: asked.every, timeout: probe.timeout }
     };
     let asked = target.probes.iter().flat_map(|probe| asked(probe).into_iter().map(move |asked| (probe, asked)));
     asked.map(|(probe, asked)| each(probe, asked)).collect()
@@ -155,7 +167,7 @@ mod tests {
         let met: Vec<_> = plan
             .series()
             .iter()
-            .map(|planned| (planned.labels.series.phase.to_string(), planned.errand, planned.cadence.every.as_secs()))
+            .map(|planned| (planned.labels.series.phase.to_string(), planned.errand, planned.every.as_secs()))
             .collect();
         let expected =
             [("rtt".to_owned(), Errand::VoicePing(to), 1), ("discovery".to_owned(), Errand::VoiceDiscovery(to), 10)];

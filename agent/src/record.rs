@@ -13,7 +13,8 @@ use telemetry::Outcome;
 use telemetry::time::nanos;
 
 use crate::flights::{End, Ended};
-use crate::schedule::{Due, SeriesIndex};
+use crate::plan::SeriesIndex;
+use crate::schedule::Due;
 
 /// How many failures in a row are bad news.
 const BAD_NEWS: u32 = 2;
@@ -25,6 +26,15 @@ pub struct Part {
     pub begin: Wall,
     pub end: Wall,
     pub samples: Vec<(Outcome, Duration)>,
+}
+
+/// What the pacer hands over.
+#[derive(Debug, Default)]
+pub struct Handover {
+    pub parts: Vec<Part>,
+    /// How long after it was due each probe was sent, since the last time.
+    pub lateness: Vec<Duration>,
+    pub at: Wall,
 }
 
 #[derive(Debug)]
@@ -109,6 +119,15 @@ impl Recorder {
     fn ripen_all(&mut self) {
         let open = self.series.iter().enumerate().filter(|(_, open)| !open.slots.is_empty());
         self.ripe = open.map(|(index, _)| SeriesIndex(index as u32)).collect();
+    }
+}
+
+impl Handover {
+    /// Adds what was handed over after it.
+    pub fn absorb(&mut self, more: Self) {
+        self.parts.extend(more.parts);
+        self.lateness.extend(more.lateness);
+        self.at = more.at;
     }
 }
 

@@ -14,10 +14,7 @@ use telemetry::time::nanos;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::now::Now;
-
-/// The place of a series in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesIndex(pub u32);
+use crate::plan::SeriesIndex;
 
 /// One probe that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

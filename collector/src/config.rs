@@ -1,8 +1,10 @@
 //! `collector.toml`: read with every fault reported, resolved into a [`Config`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use runtime::config::{Faults, Table, kind, read};
 use telemetry::geo::Coordinates;
@@ -31,9 +33,9 @@ impl Config {
             let listen = root.optional("listen", kind::parsed("an address with its port, such as \"127.0.0.1:8460\""));
             let data_dir = root.required("data_dir", kind::text());
             let window = root.optional("window", kind::duration()).unwrap_or(telemetry::window::DEFAULT_WIDTH);
-            let regions = named(root, "region", region);
-            let services = named(root, "service", service);
-            let targets = targets(root, &regions, &services);
+            let (regions, region_names) = named(root, "region", region);
+            let (services, service_names) = named(root, "service", service);
+            let targets = targets(root, &region_names, &service_names);
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             Some(Self {
@@ -69,8 +71,8 @@ fn service(table: &mut Table<'_>) -> Option<Service> {
 
 fn targets(
     root: &mut Table<'_>,
-    regions: &BTreeMap<RegionName, Region>,
-    services: &BTreeMap<ServiceName, Service>,
+    regions: &BTreeSet<RegionName>,
+    services: &BTreeSet<ServiceName>,
 ) -> BTreeMap<TargetId, Target> {
     let mut targets = BTreeMap::new();
     root.tables("target", |table| {
@@ -78,11 +80,11 @@ fn targets(
         let service: Option<ServiceName> = table.required("service", kind::name());
         let region: Option<RegionName> = table.required("region", kind::name());
         let advertise = table.required("advertise", kind::list(kind::text()));
-        if let Some(service) = service.as_ref().filter(|service| !services.contains_key(*service)) {
-            table.refuse("service", &format!("found \"{service}\""), &format!("allowed: {}", listed(services.keys())));
+        if let Some(service) = service.as_ref().filter(|service| !services.contains(*service)) {
+            table.refuse("service", &format!("found \"{service}\""), &format!("allowed: {}", listed(services)));
         }
-        if let Some(region) = region.as_ref().filter(|region| !regions.contains_key(*region)) {
-            table.refuse("region", &format!("found \"{region}\""), &format!("allowed: {}", listed(regions.keys())));
+        if let Some(region) = region.as_ref().filter(|region| !regions.contains(*region)) {
+            table.refuse("region", &format!("found \"{region}\""), &format!("allowed: {}", listed(regions)));
         }
         let (id, target) = (id?, Target { service: service?, region: region?, advertise: advertise? });
         if targets.insert(id.clone(), target).is_some() {
@@ -135,38 +137,39 @@ fn limits(table: &mut Table<'_>) -> Limits {
     }
 }
 
-/// An array of tables by their `name`, each name once.
+/// An array of tables by their `name`, each name once; and every name, also of those whose table has a fault, so that what
+/// refers to them is not called wrong as well.
 fn named<K, V>(
     root: &mut Table<'_>,
     key: &'static str,
     mut read: impl FnMut(&mut Table<'_>) -> Option<V>,
-) -> BTreeMap<K, V>
+) -> (BTreeMap<K, V>, BTreeSet<K>)
 where
-    K: Ord + Clone + std::fmt::Display + std::str::FromStr + 'static,
+    K: Ord + Clone + Display + FromStr + 'static,
 {
-    let mut all = BTreeMap::new();
-    root.tables(key, |table| {
+    let mut names = BTreeSet::new();
+    let read = root.tables(key, |table| {
         let name: Option<K> = table.required("name", kind::name());
         let value = read(table);
         let name = name?;
-        if all.insert(name.clone(), value?).is_some() {
+        if !names.insert(name.clone()) {
             table.refuse(
                 "name",
                 &format!("found \"{name}\" a second time"),
                 &format!("every {key} has a name of its own"),
             );
         }
-        Some(())
+        Some((name, value?))
     });
-    all
+    (read.into_iter().collect(), names)
 }
 
-fn listed<T: std::fmt::Display>(names: impl Iterator<Item = T>) -> String {
-    let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
+fn listed<T: Display>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
     if names.is_empty() { "none is defined".to_owned() } else { names.join(", ") }
 }
 
-impl std::str::FromStr for Primary {
+impl FromStr for Primary {
     type Err = telemetry::InvalidName;
 
     /// `voice/rtt`, or `voice` alone for the phase that this probe is known by.

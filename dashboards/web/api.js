@@ -6,8 +6,8 @@ const TIMEOUT_MS = 4000;
 export async function ask(path, cancel) {
   const signal = AbortSignal.any([cancel, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
-    // no-cache, not no-store: the browser then revalidates with the ETag and a 304 costs nothing.
-    const response = await fetch(`api/v1/${path}`, { signal, cache: 'no-cache', headers: { accept: 'application/json' } });
+    // A hint's ETag stands for its meaning, not its figures: a 304 from the browser's cache would freeze the figures.
+    const response = await fetch(`api/v1/${path}`, { signal, cache: 'no-store', headers: { accept: 'application/json' } });
     if (!response.ok) return refused(response.status, await problemDetail(response));
     return { ok: true, data: await response.json(), date: Date.parse(response.headers.get('date')) };
   } catch (error) {

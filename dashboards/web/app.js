@@ -103,8 +103,8 @@ function applyTheme() {
 /** Between rounds only the age moves; the rest is shown anew when time alone has changed the mode. */
 function tick() {
   const now = performance.now();
-  setText($('live'), sayLive(picture, now));
   if (modeOf(picture, now) !== document.body.dataset.mode) render();
+  else setText($('live'), sayLive(picture, now));
 }
 
 function render() {
@@ -115,6 +115,7 @@ function render() {
   const shown = picture.matrix.data?.service === chosen.service ? picture.matrix.data : null;
 
   setData(document.body, 'mode', mode);
+  setText($('live'), sayLive(picture, now));
   renderSay(say(picture, now));
   renderServices(chosen.service);
   setText($('matrix-title'), chosen.service ? `${chosen.service}, p50 in ms, last 30 s` : 'Matrix');

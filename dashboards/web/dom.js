@@ -127,7 +127,8 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
 /** A reason as the collector gives it (a phrase or a code), as a sentence. */
 export function sentence(reason) {
   if (!reason) return '';
-  const text = (/^[a-z0-9]+(_[a-z0-9]+)+$/.test(reason) ? reason.replaceAll('_', ' ') : reason).trim();
+  let text = (/^[a-z0-9]+(_[a-z0-9]+)+$/.test(reason) ? reason.replaceAll('_', ' ') : reason).trim();
+  text = text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z/g, '$1 $2');
   return text + (/[.!?]$/.test(text) ? '' : '.');
 }
 

@@ -1,6 +1,6 @@
 // The hints of one source: in which order a router should use the regions, and why.
 
-import { $, clock, count, duration, el, finerMs, ms, patchRows, percent, sentence, setData, setText } from './dom.js';
+import { $, clock, count, duration, el, finerMs, patchRows, percent, sentence, setData, setText } from './dom.js';
 
 // What the basis and the mode mean for who reads this at night; nothing is said where all is as usual.
 const BASES = {
@@ -88,10 +88,11 @@ function reasonsOf(hints, now) {
 }
 
 function stabilityOf({ incumbent, since, challenger, margin_ms, wins }, now) {
+  if (!incumbent) return 'Nobody is first yet.';
   const stood = since ? `${incumbent} is first since ${clock(since, now)} (${duration((now - Date.parse(since)) / 1000)}).` : `${incumbent} is first.`;
   if (!challenger) return `${stood} Nobody challenges it.`;
-  const margin = margin_ms == null ? '' : ` (margin ${ms(margin_ms)} ms)`;
-  return `${stood} ${challenger} has won ${wins ?? 0} of the ${WINS_NEEDED} windows it needs${margin}.`;
+  const cheaper = margin_ms == null ? '' : `is ${finerMs(margin_ms)} ms cheaper and `;
+  return `${stood} ${challenger} ${cheaper}has won ${wins ?? 0} of the ${WINS_NEEDED} windows it needs.`;
 }
 
 function renderWhy(root, lines) {

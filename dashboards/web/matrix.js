@@ -59,7 +59,7 @@ export class Matrix {
     this.#grid.classList.toggle('long-names', Math.max(...regions.map(name => name.length)) > 6);
     this.#grid.style.setProperty('--rows', sources.length);
     this.#grid.style.setProperty('--columns', regions.length);
-    this.#grid.style.setProperty('--name', Math.min(14, Math.max(...sources.map(name => name.length))));
+    this.#grid.style.setProperty('--name', Math.min(18, Math.max(...sources.map(name => name.length))));
     this.#refocus(focused, sources, regions);
     return true;
   }
@@ -205,7 +205,7 @@ class Readout {
   }
 
   idle() {
-    this.#show(null, 'Point at a cell', '', 'or move with the arrow keys, to read it here.', []);
+    this.#show(null, 'No cell chosen.', '', 'Point at one, tap one, or use the arrow keys to read it here.', []);
   }
 
   row({ sources, regions, state }, row) {

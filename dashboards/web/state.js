@@ -84,7 +84,8 @@ export function modeOf(picture, now) {
     return failure.kind === 'refused' ? 'refused' : 'disconnected';
   }
   if (reachedAt === null) return 'loading';
-  if (!picture.matrix.data?.sources?.length) return 'empty';
+  // Agents may be known before the first window has arrived: every cell is then unknown and has no age.
+  if (!picture.matrix.data?.age_s.some(age => age != null)) return 'empty';
   return newestAge(picture, now) > STALE_S ? 'stale' : 'live';
 }
 

@@ -7,8 +7,7 @@ use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
 use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION};
 
 use super::*;
-use crate::plan::Addresses;
-use crate::schedule::SeriesIndex;
+use crate::plan::{Addresses, SeriesIndex};
 use crate::spool::{BOUND, Memory};
 
 #[derive(Default)]

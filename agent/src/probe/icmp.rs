@@ -11,7 +11,8 @@ use telemetry::{FailureKind, Family};
 use tracing::warn;
 
 use super::voice::source_of;
-use super::{Errand, Heard, Order, Report, SendFault, errno, unreachable};
+use super::{Heard, Order, Report, SendFault, errno, unreachable};
+use crate::plan::Errand;
 
 /// As much as other pingers send.
 const PAYLOAD: [u8; 56] = [0; 56];

@@ -64,8 +64,8 @@ impl Bell {
     }
 }
 
-/// Carries out orders, each as a task of its own, until nobody can give any more and the last is done. One that dies leaves
-/// its probe unreported, and the pacer counts it as missed.
+/// Carries out orders, each as a task of its own, until the pacer is gone; what is under way then would report to nobody. A
+/// task that dies leaves its probe unreported, and the pacer counts it as missed.
 pub async fn carry_out<F, Fut>(mut orders: orders::Receiver<Order>, reporter: Reporter, probe: F)
 where
     F: Fn(Order) -> Fut,
@@ -82,5 +82,54 @@ where
             Some(_) = under_way.join_next() => {}
         }
     }
-    while under_way.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use runtime::timer::Poller;
+
+    use super::super::{SendFault, Token};
+    use super::*;
+    use crate::plan::Errand;
+
+    fn order(token: u32) -> Order {
+        Order { token: Token(token), errand: Errand::Nowhere, timeout: Duration::from_mins(1) }
+    }
+
+    async fn busy(order: Order) -> Report {
+        Report::NotSent { token: order.token, fault: SendFault::Busy }
+    }
+
+    #[tokio::test]
+    async fn a_report_ends_the_wait_once() {
+        let (inbox, reporter) = open().unwrap();
+        let (desk, orders) = orders::channel(1);
+        let rung = || Poller::new([inbox.fd()]).wait(Some(Duration::ZERO)).unwrap().count();
+        assert_eq!(rung(), 0);
+        let giving = async {
+            desk.send(order(7)).await.unwrap();
+            while rung() == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(desk);
+        };
+        let both = async { tokio::join!(carry_out(orders, reporter, busy), giving) };
+        tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+        let mut reports = Vec::new();
+        inbox.take(&mut reports);
+        assert_eq!(reports, [Report::NotSent { token: Token(7), fault: SendFault::Busy }]);
+        assert_eq!(rung(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_under_way_does_not_outlive_the_pacer() {
+        let (_inbox, reporter) = open().unwrap();
+        let (desk, orders) = orders::channel(1);
+        desk.try_send(order(7)).unwrap();
+        drop(desk);
+        let never = |_| std::future::pending();
+        tokio::time::timeout(Duration::from_secs(1), carry_out(orders, reporter, never)).await.unwrap();
+    }
 }

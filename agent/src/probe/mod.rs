@@ -6,11 +6,12 @@ pub mod tcp;
 pub mod voice;
 pub mod wire;
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use runtime::Mono;
 use telemetry::FailureKind;
+
+use crate::plan::Errand;
 
 /// What takes probes and tells what became of them. Its twin in the pacer's tests is a network made of data.
 pub trait Prober: Send {
@@ -30,17 +31,6 @@ pub struct Order {
     pub token: Token,
     pub errand: Errand,
     pub timeout: Duration,
-}
-
-/// What to ask, and whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
-    VoicePing(SocketAddr),
-    VoiceDiscovery(SocketAddr),
-    Icmp(IpAddr),
-    Tcp(SocketAddr),
-    /// The target's name had no address when the plan was made.
-    Nowhere,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,16 +6,21 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 use runtime::Clock;
 use telemetry::FailureKind;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
 use super::voice::{family, source_of};
-use super::{Errand, Heard, Order, Report, SendFault, errno, unreachable};
+use super::{Heard, Order, Report, SendFault, errno, unreachable};
+use crate::plan::Errand;
 
 pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report {
     let Order { token, errand, timeout } = order;
     let Errand::Tcp(to) = errand else { return Report::NotSent { token, fault: SendFault::NoSocket } };
+    let socket = match socket(to, source) {
+        Ok(socket) => socket,
+        Err(error) => return Report::NotSent { token, fault: SendFault::Kernel(errno(&error)) },
+    };
     let sent = clock.mono();
-    let connected = tokio::time::timeout(timeout, connect(to, source)).await;
+    let connected = tokio::time::timeout(timeout, socket.connect(to)).await;
     let rtt = clock.mono().since(sent);
     match connected {
         Ok(Ok(stream)) => {
@@ -30,12 +35,12 @@ pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report
     }
 }
 
-async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+fn socket(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if source.is_some_and(|source| source.is_ipv4() == to.is_ipv4()) {
         socket.bind(source_of(family(to.ip()), source))?;
     }
-    socket.connect(to).await
+    Ok(socket)
 }
 
 /// What the target or the way to it did, or a fault of ours.

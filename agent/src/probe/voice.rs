@@ -14,8 +14,9 @@ use runtime::{Clock, Wall};
 use telemetry::{FailureKind, Family};
 use tracing::warn;
 
-use super::{Errand, Heard, Launch, Order, Report, SendFault, Token, errno, unreachable};
+use super::{Heard, Launch, Order, Report, SendFault, Token, errno, unreachable};
 use crate::now::Now;
+use crate::plan::Errand;
 
 /// What one look takes from a socket at most, so that a flood delays no send for long.
 const READ_AT_ONCE: usize = 256;

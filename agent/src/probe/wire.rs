@@ -11,9 +11,9 @@ use tokio::sync::mpsc::{self, Sender};
 
 use super::inbox::{self, Bell, Inbox, Reporter};
 use super::voice::{Voice, family};
-use super::{Errand, Launch, Order, Prober, Report, SendFault, icmp, tcp};
+use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp};
 use crate::now::Now;
-use crate::plan::Plan;
+use crate::plan::{Errand, Plan};
 
 /// How many orders may wait for a task to take them.
 const ORDERS: usize = 1024;

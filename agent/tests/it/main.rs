@@ -1,7 +1,10 @@
 //! The agent from outside: its files, its words to the collector, and the whole of it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod collector;
+mod commands;
 mod config;
+mod direction;
 mod end_to_end;
 mod push;

@@ -1,1 +1,23 @@
+//! The real binaries, started and watched: for the end-to-end tests and for the demo.
 
+pub mod http;
+mod process;
+mod world;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use process::{Binary, Process};
+pub use world::{Planet, World, WorldOptions};
+
+/// Tries again until there is an answer or the deadline has passed.
+pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        anyhow::ensure!(begin.elapsed() < deadline, "{what}: not within {deadline:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

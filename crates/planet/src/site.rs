@@ -100,6 +100,8 @@ impl Door {
     fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
+        // To listen again is to claim the port again, against the connections that still wait for their end there.
+        socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         Ok(Self { socket, open: false })
     }
@@ -162,8 +164,10 @@ fn pair(address: Ipv4Addr) -> io::Result<(Reflector, Door)> {
 }
 
 /// The kernel's stamp on our monotonic clock, so that a delay counts from the packet's arrival and not from our waking up.
+/// The wall clock is read first: a pause between the two readings then makes an answer late, never early.
 fn received(stamp: Option<TimeSpec>, clock: &Clock) -> Mono {
-    let (now, wall) = (clock.mono(), clock.wall());
+    let wall = clock.wall();
+    let now = clock.mono();
     let stamp = stamp.map(|stamp| Wall(Duration::from(stamp).as_nanos() as u64));
     match stamp {
         Some(stamp) if stamp <= wall && wall.since(stamp) < OLDEST_STAMP => now - wall.since(stamp),

@@ -1,5 +1,5 @@
-//! What both binaries stand on: named tasks and their drain, the clock, configuration with every fault reported, logs, and
-//! meters of our own.
+//! What both binaries stand on: named tasks and their drain, the clock, waits that end on time, configuration with every
+//! fault reported, logs, and meters of our own.
 
 pub mod clock;
 pub mod config;

@@ -6,7 +6,7 @@ use runtime::{Clock, Mono};
 use serde_json::{Value, json};
 use telemetry::time::millis;
 
-use crate::support::{Running, ask, asker, start};
+use crate::support::{Running, ask, asker, start, wait_until};
 
 fn stated<'a>(truth: &'a Value, source: &str, target: &str) -> &'a Value {
     truth["paths"].as_array().unwrap().iter().find(|path| path["source"] == source && path["target"] == target).unwrap()
@@ -38,9 +38,9 @@ fn an_answer_takes_as_long_as_its_path_and_is_counted_once() {
         assert!(millis(rtts[0]) >= base, "{source} to {target}: {rtts:?} begin below {base}");
         assert!(middle < median + 3.0 * jitter + 20.0, "{source} to {target}: {rtts:?} against {median}");
         let row = json!({"source": source, "target": target, "probe": "voice", "phase": "rtt"});
-        assert_eq!(planet.count("items", &row), 9);
+        planet.wait_for_count("items", &row, 9);
     }
-    assert_eq!(planet.get("/lateness")["count"], 27);
+    wait_until("the lateness of each is known", || planet.get("/lateness")["count"] == 27);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn discovery_tells_the_address_and_is_counted_apart() {
     assert_eq!((seen.ssrc, seen.address), (Ssrc(7), IpAddr::from(Ipv4Addr::new(127, 77, 1, 1))));
     assert_eq!(seen.port, socket.local_addr().unwrap().port());
     let row = json!({"source": "iad", "target": "iad-voice-2", "probe": "voice", "phase": "discovery"});
-    assert_eq!(planet.count("items", &row), 1);
+    planet.wait_for_count("items", &row, 1);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn who_is_of_no_region_is_answered_and_counted_as_unknown() {
     let clock = Clock::start();
     ask(&asker(Ipv4Addr::LOCALHOST), planet.target("sin-voice-1"), &ping_request(1));
     assert!(clock.mono() < Mono(5_000_000_000));
-    assert_eq!(planet.count("items", &json!({"source": "unknown", "target": "sin-voice-1"})), 1);
+    planet.wait_for_count("items", &json!({"source": "unknown", "target": "sin-voice-1"}), 1);
 }
 
 #[test]
@@ -69,6 +69,6 @@ fn two_planets_run_side_by_side() {
     let asker = planets[0].source("iad");
     for planet in &planets {
         ask(&asker, planet.target("iad-voice-1"), &ping_request(1));
-        assert_eq!(planet.count("items", &json!({"source": "iad"})), 1);
+        planet.wait_for_count("items", &json!({"source": "iad"}), 1);
     }
 }

@@ -63,8 +63,12 @@ impl Running {
         http(self.address, "DELETE", path, "")
     }
 
-    /// The count of that row in that list of `/counts`.
-    pub(crate) fn count(&self, list: &str, row: &Value) -> u64 {
+    /// Waits until the row in that list of `/counts` says so: an answer may arrive a moment before it is counted.
+    pub(crate) fn wait_for_count(&self, list: &str, row: &Value, expected: u64) {
+        wait_until(&format!("{list} {row} is {expected}"), || self.count(list, row) == expected);
+    }
+
+    fn count(&self, list: &str, row: &Value) -> u64 {
         let row = row.as_object().unwrap();
         let counts = self.get("/counts");
         let rows = counts[list].as_array().unwrap();

@@ -223,8 +223,8 @@ fn point(source: &RegionName, region: &RegionName, second: u64, outcome: Outcome
 }
 
 fn strip(scenario: &Scenario, from: &RegionName, to: &RegionName) -> Vec<char> {
-    let matching = scenario.paths.iter().filter(|(path, _)| matches(path, from, to));
-    let (_, text) = matching.last().unwrap_or_else(|| panic!("no strip for {from} → {to}"));
+    let mut matching = scenario.paths.iter().filter(|(path, _)| matches(path, from, to));
+    let (_, text) = matching.next_back().unwrap_or_else(|| panic!("no strip for {from} → {to}"));
     let mut marks = Vec::new();
     let mut count = String::new();
     for c in text.chars().filter(|c| !c.is_whitespace()) {

@@ -1,0 +1,102 @@
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocols::voice::{parse_ping, ping_request};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::collector::{Collector, until};
+
+fn agent() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_isochrone-agent"))
+}
+
+fn check(file: &Path) -> Output {
+    agent().args(["check", "--config"]).arg(file).output().unwrap()
+}
+
+/// Tells it to stop and waits; answers its exit code and the rest of its log.
+fn stopped(mut child: Child, mut log: impl std::io::Read) -> (Option<i32>, String) {
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    (child.wait().unwrap().code(), rest)
+}
+
+#[test]
+fn check_says_one_line_about_a_good_file_and_exits_64_with_every_fault_of_a_bad_one() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let good = check(&folder.join("../config/agent.toml"));
+    assert!(good.status.success());
+    let said = String::from_utf8(good.stdout).unwrap();
+    assert!(
+        said.ends_with("good. fra-1 in fra, 2 targets, 4 series, to http://collector.example.com:8460\n"),
+        "{said}"
+    );
+
+    let bad = check(&folder.join("tests/bad/keys-missing.toml"));
+    assert_eq!(bad.status.code(), Some(64));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(said.contains("region: missing") && said.contains("7 faults"), "{said}");
+    assert_eq!(check(Path::new("/no/such/file.toml")).status.code(), Some(64));
+}
+
+/// Started on a free port; its address stands in the file once it answers.
+async fn reflector(folder: &TempDir) -> (Child, String) {
+    let file = folder.path().join("address");
+    let child = agent()
+        .args(["reflect", "--listen", "127.0.0.1:0", "--address-file"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the reflector's address", || file.exists()).await;
+    (child, std::fs::read_to_string(file).unwrap().trim().to_owned())
+}
+
+#[tokio::test]
+async fn reflect_answers_on_the_port_it_says_and_stops_when_told() {
+    let folder = TempDir::new().unwrap();
+    let (mut child, address) = reflector(&folder).await;
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.send_to(&ping_request(7), &address).unwrap();
+    let mut answer = [0; 128];
+    let length = client.recv(&mut answer).unwrap();
+    assert_eq!(parse_ping(&answer[..length]), Ok(7));
+    let log = child.stderr.take().unwrap();
+    let (code, log) = stopped(child, log);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains(&address), "{log}");
+}
+
+#[tokio::test]
+async fn run_says_who_it_is_measures_and_ends_with_nothing_left_behind() {
+    let (folder, collector, mut outside) = (TempDir::new().unwrap(), Collector::default(), JoinSet::new());
+    let url = collector.listen(&mut outside).await;
+    let (mut reflector, address) = reflector(&folder).await;
+    let file = folder.path().join("agent.toml");
+    let text = format!(
+        "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"{url}\"\nwindow = \"1s\"\n[[target]]\nid = \"iad-1\"\n\
+         service = \"voice\"\nregion = \"iad\"\naddress = \"{address}\"\n[[target.probe]]\nkind = \"voice\"\nevery = \"50ms\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut run =
+        agent().args(["run", "--log-format", "json", "--config"]).arg(&file).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(run.stderr.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    for word in [r#""agent":"fra-1""#, r#""region":"fra""#, r#""series":2"#, &url] {
+        assert!(first.contains(word), "{word} in {first}");
+    }
+    until("a batch", || !collector.requests().is_empty()).await;
+    let (code, log) = stopped(run, log);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("stay behind") && !log.contains("WARN"), "{log}");
+    let log = reflector.stderr.take().unwrap();
+    assert_eq!(stopped(reflector, log).0, Some(0));
+}

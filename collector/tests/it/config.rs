@@ -1,0 +1,26 @@
+//! Configuration: the example is good, and each bad file says everything that is wrong with it.
+
+use std::path::Path;
+
+use isochrone_collector::config::Config;
+
+#[test]
+fn the_commented_example_is_a_good_configuration() {
+    let config = Config::load(Path::new("../config/collector.toml")).unwrap();
+    assert_eq!(config.policy.targets.len(), 2);
+    assert_eq!(
+        config.policy.hints,
+        isochrone_collector::policy::HintPolicy::default(),
+        "the example shows the defaults"
+    );
+}
+
+#[test]
+fn every_bad_file_is_told_in_full() {
+    let mut files: Vec<_> = std::fs::read_dir("tests/bad").unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let faults = Config::load(&file).unwrap_err().to_string();
+        insta::assert_snapshot!(file.file_stem().unwrap().to_str().unwrap(), faults);
+    }
+}

@@ -1,0 +1,221 @@
+//! The door: what ingest takes and refuses, and what the hints answer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use isochrone_collector::api;
+use isochrone_collector::config::{Config, Limits};
+use isochrone_collector::core::Core;
+use isochrone_collector::decode::Catalog;
+use isochrone_collector::entry::{Entry, Record};
+use isochrone_collector::ingest::Ingest;
+use isochrone_collector::log::{Appender, Log};
+use isochrone_collector::meters::Ingested;
+use runtime::meters::Meters;
+use runtime::{Clock, Shutdown};
+use serde_json::Value;
+use telemetry::histogram::Scratch;
+use telemetry::otlp::build::{AgentHealth, Labels, Measured, Sender, encode};
+use telemetry::{Family, Outcome, Series, Window};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// A collector without its listener.
+struct Door {
+    router: Router,
+    log: Appender,
+    clock: Clock,
+    fold: Option<std::thread::JoinHandle<()>>,
+    shutdown: Shutdown,
+    dir: Option<TempDir>,
+}
+
+impl Door {
+    async fn open(dir: TempDir) -> Self {
+        let log = Log::open(dir.path()).unwrap();
+        let core = Core::recover(&log).unwrap();
+        let (log, feed) = log.start().unwrap();
+        let (clock, shutdown) = (Clock::start(), Shutdown::new());
+        let meters = Meters::new("test");
+        let ingest = Ingest {
+            log: log.clone(),
+            clock,
+            alarm: Arc::default(),
+            limits: Limits { wire_bytes: 100_000, inflated_bytes: 200_000 },
+            catalog: Arc::new(Catalog::new(7).into()),
+            meters: Arc::new(Ingested::new(&meters)),
+        };
+        let router = api::router(ingest, core.snapshots(), meters);
+        let fold = std::thread::spawn({
+            let shutdown = shutdown.clone();
+            move || core.run(&feed, &shutdown)
+        });
+        let door = Self { router, log, clock, fold: Some(fold), shutdown, dir: Some(dir) };
+        let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
+        let at = clock.wall();
+        let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
+        door.log.append(&Record::Config(at, policy), entry).await.unwrap();
+        door.mark().await;
+        door
+    }
+
+    /// A mark, folded: readers see what came before it.
+    async fn mark(&self) {
+        let now = self.clock.wall();
+        self.log.append(&Record::Mark(now), Entry::Mark { now }).await.unwrap();
+        let wanted = now.to_string();
+        while self.json("/api/v1/hints").await["as_of"].as_str() < Some(wanted.as_str()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn ask(&self, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        (head.status, head.headers, to_bytes(body, usize::MAX).await.unwrap().to_vec())
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let (_, _, body) = self.ask(Request::get(path).body(Body::empty()).unwrap()).await;
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn post(&self, sequence: &str, encoding: Option<&str>, body: Vec<u8>) -> (StatusCode, Value) {
+        let mut request = Request::post("/v1/metrics")
+            .header("content-type", "application/x-protobuf")
+            .header("isochrone-agent", "fra-1")
+            .header("isochrone-boot", "00000000-0000-0000-0000-000000000001")
+            .header("isochrone-seq", sequence);
+        if let Some(encoding) = encoding {
+            request = request.header("content-encoding", encoding);
+        }
+        let (status, _, body) = self.ask(request.body(Body::from(body)).unwrap()).await;
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Stops it and opens it again on the same data.
+    async fn reopen(mut self) -> Self {
+        let dir = self.dir.take().unwrap();
+        drop(self);
+        Self::open(dir).await
+    }
+
+    async fn samples(&self) -> u64 {
+        self.mark().await;
+        let paths = self.json("/api/v1/paths?source=fra&window=15m").await;
+        paths["items"].as_array().unwrap().iter().map(|path| path["samples"].as_u64().unwrap()).sum()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.router = Router::new();
+        self.fold.take().unwrap().join().unwrap();
+    }
+}
+
+fn body(clock: Clock) -> Vec<u8> {
+    let series = Series {
+        agent: "fra-1".parse().unwrap(),
+        source: "fra".parse().unwrap(),
+        target: "iad-voice-1".parse().unwrap(),
+        region: "iad".parse().unwrap(),
+        service: "voice".parse().unwrap(),
+        probe: "voice".parse().unwrap(),
+        phase: "rtt".parse().unwrap(),
+        family: Family::Ipv4,
+        confirm: false,
+    };
+    let now = clock.wall();
+    let replies = Scratch::default().fold([90, 91, 92].map(Duration::from_millis));
+    let window = Window { begin: now - Duration::from_secs(1), end: now, outcomes: [(Outcome::Reply, replies)].into() };
+    let sender =
+        Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };
+    let labels = Arc::new(Labels { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
+    encode(&sender, &[Measured { labels, window }], &AgentHealth { begin: now, end: now, ..AgentHealth::default() })
+}
+
+#[tokio::test]
+async fn a_batch_is_counted_once_however_often_it_comes_and_whatever_restarts() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let batch = zstd::encode_all(body(door.clock).as_slice(), 3).unwrap();
+    assert_eq!(door.post("1", Some("zstd"), batch.clone()).await.0, StatusCode::OK);
+    assert_eq!(door.post("1", Some("zstd"), batch.clone()).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 3);
+    let door = door.reopen().await;
+    assert_eq!(door.post("1", Some("zstd"), batch.clone()).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 3);
+    assert_eq!(door.post("2", Some("zstd"), batch).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 6);
+}
+
+#[tokio::test]
+async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let good = body(door.clock);
+    let bomb = zstd::encode_all(vec![0; 1_000_000].as_slice(), 3).unwrap();
+    let cases = [
+        ("1", None, b"garbage".to_vec(), 400, "malformed"),
+        ("1", Some("zstd"), good.clone(), 400, "inflate"),
+        ("1", Some("gzip"), good.clone(), 415, "encoding"),
+        ("1", Some("zstd"), bomb, 413, "inflated-size"),
+        ("0", None, good.clone(), 400, "header"),
+        ("one", None, good.clone(), 400, "header"),
+        ("1", None, Vec::new(), 400, "resource"),
+    ];
+    for (sequence, encoding, body, status, code) in cases {
+        let (found, problem) = door.post(sequence, encoding, body).await;
+        assert_eq!((found.as_u16(), problem["code"].as_str()), (status, Some(code)), "{problem}");
+    }
+    assert_eq!(door.post("1", None, vec![0; 150_000]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(door.samples().await, 0);
+    assert_eq!(door.post("1", None, good).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 3);
+}
+
+#[tokio::test]
+async fn a_hint_is_not_sent_again_while_its_meaning_stays() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let ask = |tag: Option<String>| {
+        let request = Request::get("/api/v1/hints/fra/voice");
+        let request = if let Some(tag) = tag { request.header("if-none-match", tag) } else { request };
+        door.ask(request.body(Body::empty()).unwrap())
+    };
+    let (status, headers, hint) = ask(None).await;
+    assert_eq!(status, StatusCode::OK);
+    let hint: Value = serde_json::from_slice(&hint).unwrap();
+    assert_eq!((hint["basis"].as_str(), hint["ranked"][0]["region"].as_str()), (Some("prior"), Some("fra")));
+    let tag = headers["etag"].to_str().unwrap().to_owned();
+    door.mark().await;
+    let (status, _, body) = ask(Some(tag)).await;
+    assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
+    assert_eq!(ask(Some("\"other\"".to_owned())).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_answered_with_the_known_ones() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let unknown = door.json("/api/v1/hints/nowhere/voice").await;
+    assert_eq!(unknown["detail"], "\"nowhere\" is not known; known: fra, iad");
+    let unknown = door.json("/api/v1/hints/fra/fax").await;
+    assert_eq!(unknown["detail"], "\"fax\" is not known; known: voice");
+    let unknown = door.json("/api/v1/matrix?service=fax").await;
+    assert_eq!((unknown["status"].as_u64(), unknown["code"].as_str()), (Some(404), Some("service")));
+    let bad = door.json("/api/v1/matrix?window=1y").await;
+    assert_eq!(bad["code"], "query");
+}
+
+#[tokio::test]
+async fn the_page_may_load_nothing_from_elsewhere() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let (status, headers, page) = door.ask(Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("Isochrone") && !page.contains("https://"), "{page}");
+}

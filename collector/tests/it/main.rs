@@ -1,0 +1,7 @@
+//! The collector from outside: what it concludes, what it takes, what it refuses.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod config;
+mod http;
+mod scenarios;

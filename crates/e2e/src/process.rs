@@ -1,0 +1,122 @@
+//! One of our binaries, running. It is ended by its own PID, at the latest when the value is dropped.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::until;
+
+/// The promise is ten seconds.
+const DRAIN: Duration = Duration::from_secs(12);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    Planet,
+    Collector,
+    Agent,
+}
+
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Binary {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Planet => "isochrone-planet",
+            Self::Collector => "isochrone-collector",
+            Self::Agent => "isochrone-agent",
+        }
+    }
+
+    /// Beside the program that runs now: `target/<profile>`, for a test one folder up.
+    pub fn path(self) -> anyhow::Result<PathBuf> {
+        let program = std::env::current_exe().context("find this program")?;
+        let folders = program.ancestors().skip(1).take(2);
+        let found = folders.map(|folder| folder.join(self.name())).find(|path| path.exists());
+        found.with_context(|| format!("{} is not built; `cargo xtask test` builds it", self.name()))
+    }
+}
+
+impl Process {
+    /// Starts it; what it logs goes to `<dir>/<name>.log`.
+    pub fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        name: &str,
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let file =
+            File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
+        let out = file.try_clone().context("share the log file")?;
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        Ok(Self { child, name: name.to_owned(), log })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ended by itself, if so.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for a file that the process writes once it listens.
+    pub fn address(&mut self, file: &Path) -> anyhow::Result<String> {
+        until(&format!("address of {}", self.name), Duration::from_secs(20), || {
+            let address = fs::read_to_string(file).ok().map(|address| address.trim().to_owned());
+            let address = address.filter(|address| address.contains(':'));
+            address.map(Ok).or_else(|| self.ended().map(Err))
+        })?
+        .map_err(|status| anyhow::anyhow!("{} ended with {status}:\n{}", self.name, self.log()))
+    }
+
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).with_context(|| format!("send {signal} to {}", self.name))
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        let name = self.name.clone();
+        until(&format!("end of {name}"), DRAIN, || self.ended())
+    }
+
+    /// SIGKILL: no goodbye.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("kill {}", self.name))?;
+        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A planet, a collector and an agent in every region.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http;
+use crate::process::{Binary, Process};
+use crate::until;
+
+#[derive(Debug, Clone)]
+pub struct WorldOptions {
+    pub regions: usize,
+    pub seed: u64,
+    /// Where the planet's control and the collector listen; port 0 takes a free one.
+    pub control: String,
+    pub listen: String,
+}
+
+#[derive(Debug)]
+pub struct Planet {
+    process: Process,
+    control: String,
+}
+
+/// Everything that runs. What is still running when it is dropped is killed; its folder goes with it.
+#[derive(Debug)]
+pub struct World {
+    pub planet: Planet,
+    collector: Option<Process>,
+    agents: BTreeMap<String, Process>,
+    listen: String,
+    dir: TempDir,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { regions: 8, seed: 1, control: "127.0.0.1:0".into(), listen: "127.0.0.1:0".into() }
+    }
+}
+
+impl World {
+    /// Starts the planet, the collector, then the agents.
+    pub fn start(options: &WorldOptions) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("isochrone-").tempdir().context("make a folder")?;
+        // The agents' configuration names the collector before it runs, so its port is chosen here.
+        let listen = free_port(&options.listen)?;
+        let planet = Planet::start(options, &listen, dir.path())?;
+        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, dir };
+        world.start_collector()?;
+        for region in world.planet.regions()? {
+            world.start_agent(&region)?;
+        }
+        Ok(world)
+    }
+
+    pub fn start_collector(&mut self) -> anyhow::Result<()> {
+        let (config, address) = (self.file("collector.toml"), self.file("collector.address"));
+        drop(fs::remove_file(&address));
+        let args =
+            ["run".as_ref(), "--config".as_ref(), config.as_os_str(), "--address-file".as_ref(), address.as_os_str()];
+        let mut collector = Process::start(&Binary::Collector.path()?, "collector", self.dir.path(), args)?;
+        collector.address(&address)?;
+        self.collector = Some(collector);
+        Ok(())
+    }
+
+    pub fn start_agent(&mut self, region: &str) -> anyhow::Result<()> {
+        let config = self.file(&format!("agent-{region}.toml"));
+        let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let name = format!("agent-{region}");
+        self.agents.insert(region.to_owned(), Process::start(&Binary::Agent.path()?, &name, self.dir.path(), args)?);
+        Ok(())
+    }
+
+    pub fn kill_collector(&mut self) -> anyhow::Result<()> {
+        self.collector.take().context("no collector runs")?.kill()
+    }
+
+    /// Agents first, so that they can hand over what they hold.
+    pub fn stop_agents(&mut self) -> anyhow::Result<()> {
+        for agent in std::mem::take(&mut self.agents).into_values() {
+            let name = agent.name().to_owned();
+            let status = agent.stop()?;
+            anyhow::ensure!(status.success(), "{name} ended with {status}");
+        }
+        Ok(())
+    }
+
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_agents()?;
+        if let Some(collector) = self.collector.take() {
+            let status = collector.stop()?;
+            anyhow::ensure!(status.success(), "the collector ended with {status}");
+        }
+        let status = self.planet.process.stop()?;
+        anyhow::ensure!(status.success(), "the planet ended with {status}");
+        Ok(())
+    }
+
+    /// The first process that ended although nobody told it to, with what it logged.
+    pub fn fallen(&mut self) -> Option<String> {
+        let all = self.agents.values_mut().chain(&mut self.collector).chain([&mut self.planet.process]);
+        let mut fallen = all.filter_map(|process| process.ended().map(|status| (process, status)));
+        fallen.next().map(|(process, status)| format!("{} ended with {status}:\n{}", process.name(), process.log()))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        http::get(&self.url(path))
+    }
+
+    pub fn hint(&self, source: &str) -> anyhow::Result<Value> {
+        self.get(&format!("/api/v1/hints/{source}/voice"))
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.file("data/collector")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Planet {
+    fn start(options: &WorldOptions, listen: &str, dir: &Path) -> anyhow::Result<Self> {
+        let address = dir.join("planet.address");
+        let args = [
+            "run".to_owned(),
+            format!("--regions={}", options.regions),
+            format!("--seed={}", options.seed),
+            format!("--control={}", options.control),
+            format!("--collector=http://{listen}"),
+            format!("--write-config={}", dir.display()),
+            format!("--address-file={}", address.display()),
+        ];
+        let mut process = Process::start(&Binary::Planet.path()?, "planet", dir, args)?;
+        let control = process.address(&address)?;
+        until("ready from the planet", Duration::from_secs(20), || {
+            process.log().lines().any(|line| line == "ready").then_some(())
+        })?;
+        Ok(Self { process, control })
+    }
+
+    pub fn control(&self) -> &str {
+        &self.control
+    }
+
+    pub fn truth(&self) -> anyhow::Result<Value> {
+        self.get("/truth")
+    }
+
+    pub fn counts(&self) -> anyhow::Result<Value> {
+        self.get("/counts")
+    }
+
+    pub fn regions(&self) -> anyhow::Result<Vec<String>> {
+        let truth = self.truth()?;
+        let regions = truth["regions"].as_array().context("the truth has no regions")?;
+        Ok(regions.iter().filter_map(|region| region["name"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// The fault's number.
+    pub fn inject(&self, fault: &Value) -> anyhow::Result<Value> {
+        Ok(http::post(&format!("http://{}/faults", self.control), fault)?["id"].take())
+    }
+
+    pub fn heal(&self, fault: &Value) -> anyhow::Result<()> {
+        http::delete(&format!(
+            "http://{}/faults/{}",
+            self.control,
+            fault.as_str().map_or(fault.to_string(), str::to_owned)
+        ))
+    }
+
+    pub fn service_down(&self, region: &str) -> anyhow::Result<Value> {
+        self.inject(&json!({ "kind": "service_down", "region": region, "service": "voice" }))
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<Value> {
+        http::get(&format!("http://{}{path}", self.control))
+    }
+}
+
+/// The same address, or with a free port where it asks for any or is taken.
+fn free_port(listen: &str) -> anyhow::Result<String> {
+    let listener =
+        TcpListener::bind(listen).or_else(|_| TcpListener::bind("127.0.0.1:0")).context("find a free port")?;
+    Ok(listener.local_addr().context("read the port")?.to_string())
+}

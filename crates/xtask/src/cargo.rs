@@ -1,0 +1,31 @@
+//! Cargo, in the workspace, with the profile that tests and demo share.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+pub(crate) const PROFILE: &str = "ci";
+
+pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    println!("$ cargo {}", arguments.join(" "));
+    let status = command().args(arguments).status().context("run cargo")?;
+    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(())
+}
+
+/// Whether a subcommand is installed.
+pub(crate) fn has(subcommand: &str) -> bool {
+    command().args([subcommand, "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+pub(crate) fn root() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    folder.ancestors().nth(2).unwrap_or(folder).to_owned()
+}
+
+fn command() -> Command {
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command.current_dir(root());
+    command
+}

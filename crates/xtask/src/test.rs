@@ -1,0 +1,17 @@
+//! Everything that CI checks, the quickest first.
+
+use crate::cargo::{self, PROFILE};
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    cargo::run(&["fmt", "--all", "--check"])?;
+    cargo::run(&["clippy", "--workspace", "--all-targets", "--profile", PROFILE, "--locked", "--", "-D", "warnings"])?;
+    // The tests start the real binaries, which no test target of their own builds.
+    cargo::run(&["build", "--workspace", "--bins", "--profile", PROFILE, "--locked"])?;
+    if cargo::has("nextest") {
+        cargo::run(&["nextest", "run", "--workspace", "--cargo-profile", PROFILE, "--locked"])
+    } else {
+        cargo::run(&["test", "--workspace", "--exclude", "e2e", "--profile", PROFILE, "--locked"])?;
+        // Worlds measure time; two at once would measure each other.
+        cargo::run(&["test", "--package", "e2e", "--profile", PROFILE, "--locked", "--", "--test-threads=1"])
+    }
+}
