@@ -216,9 +216,9 @@ class Readout {
 
   cell(cell) {
     const numbers = [ms(cell.p50), ms(cell.p95), ms(cell.p99), percent(cell.loss), count(cell.samples), duration(cell.age)];
-    const home = cell.source === cell.region ? 'Its own region. ' : '';
+    const home = cell.source === cell.region ? ' Its own region.' : '';
     const state = `${MARKS[cell.state] ?? '?'} ${STATE_WORDS[cell.state] ?? cell.state}`.trim();
-    this.#show(cell.state, `${cell.source} → ${cell.region}`, state, home + sentence(cell.reason), numbers);
+    this.#show(cell.state, `${cell.source} → ${cell.region}`, state, sentence(cell.reason) + home, numbers);
   }
 
   #show(state, who, word, reason, numbers) {

@@ -53,10 +53,13 @@ function sayWorld(regions, matrix, time) {
       tone: health === 'down' ? 'down' : 'slow',
       strong: `${nameRegions(items)} ${items.length > 1 && !oneRegion(items) ? 'are' : 'is'} ${health}`,
       rest: `${since} ${others(by, health)}`,
-      more: [items.length === 1 ? sentence(items[0].reason) : '', more].filter(Boolean).join(' '),
+      more: `${items.length === 1 ? sentence(items[0].reason) : `${listing(items.map(item => `${item.region} ${item.service}`), 8)}.`} ${more}`.trim(),
     };
   }
 
+  if (pairs.unknown?.length === matrix.state.length) {
+    return { tone: 'unknown', strong: 'Waiting for enough measurements.', rest: ` ${plural(matrix.sources.length, 'source')} known, nothing can be said yet.`, more };
+  }
   const bad = ['down', 'lossy', 'slow'].filter(state => pairs[state]);
   const kinds = bad.length ? bad : ['stale', 'unknown'].filter(state => pairs[state]);
   if (kinds.length) {
@@ -84,6 +87,7 @@ const oneRegion = items => items.every(item => item.region === items[0].region);
 function nameRegions(items) {
   if (oneRegion(items)) return `${items[0].region} ${listing(items.map(item => item.service))}`;
   const services = new Set(items.map(item => item.service));
+  if (items.length > 3) return `${items.length} ${services.size === 1 ? items[0].service : 'service'} regions`;
   if (services.size === 1) return `${listing(items.map(item => item.region))} ${items[0].service}`;
   return listing(items.map(item => `${item.region} ${item.service}`));
 }

@@ -91,6 +91,16 @@ async fn waits_are_spread_below_a_ceiling_that_doubles_to_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_got_through_makes_the_next_wait_a_short_one() {
+    let taken = Verdict::Taken { refused: 0, why: String::new() };
+    let collector = Scripted::new((0..12).map(|_| later(None)).chain([taken, later(None)]));
+    pushed(&collector).await;
+    let (wait, sequence) = *collector.waits().last().unwrap();
+    assert_eq!(sequence, 2);
+    assert!(wait <= FIRST_WAIT + Duration::from_millis(1), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_collector_so_long_and_no_longer() {
     let collector = Scripted::new((0..1000).map(|_| later(None)));
     let (spool, meters, shutdown) = (Shared::new(Memory::new(BOUND)), Meters::new("test"), Shutdown::new());

@@ -1,6 +1,6 @@
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,12 +19,33 @@ fn check(file: &Path) -> Output {
     agent().args(["check", "--config"]).arg(file).output().unwrap()
 }
 
-/// Tells it to stop and waits; answers its exit code and the rest of its log.
-fn stopped(mut child: Child, mut log: impl std::io::Read) -> (Option<i32>, String) {
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    (child.wait().unwrap().code(), rest)
+/// A process of ours; a test that fails leaves none behind.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    /// Tells it to stop and waits; answers its exit code and the rest of its log.
+    fn stop(mut self) -> (Option<i32>, String) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }
 
 #[test]
@@ -46,57 +67,67 @@ fn check_says_one_line_about_a_good_file_and_exits_64_with_every_fault_of_a_bad_
 }
 
 /// Started on a free port; its address stands in the file once it answers.
-async fn reflector(folder: &TempDir) -> (Child, String) {
+async fn reflector(folder: &TempDir) -> (Running, String) {
     let file = folder.path().join("address");
-    let child = agent()
-        .args(["reflect", "--listen", "127.0.0.1:0", "--address-file"])
-        .arg(&file)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let reflect = Running::start(agent().args(["reflect", "--listen", "127.0.0.1:0", "--address-file"]).arg(&file));
     until("the reflector's address", || file.exists()).await;
-    (child, std::fs::read_to_string(file).unwrap().trim().to_owned())
+    (reflect, std::fs::read_to_string(file).unwrap().trim().to_owned())
 }
 
 #[tokio::test]
 async fn reflect_answers_on_the_port_it_says_and_stops_when_told() {
     let folder = TempDir::new().unwrap();
-    let (mut child, address) = reflector(&folder).await;
+    let (reflect, address) = reflector(&folder).await;
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client.send_to(&ping_request(7), &address).unwrap();
     let mut answer = [0; 128];
     let length = client.recv(&mut answer).unwrap();
     assert_eq!(parse_ping(&answer[..length]), Ok(7));
-    let log = child.stderr.take().unwrap();
-    let (code, log) = stopped(child, log);
+    let (code, log) = reflect.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains(&address), "{log}");
 }
 
-#[tokio::test]
+fn agent_file(folder: &TempDir, url: &str, address: &str, paces: [&str; 2]) -> PathBuf {
+    let file = folder.path().join("agent.toml");
+    let [window, every] = paces;
+    let text = format!(
+        "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"{url}\"\nwindow = \"{window}\"\n[[target]]\nid = \"iad-1\"\n\
+         service = \"voice\"\nregion = \"iad\"\naddress = \"{address}\"\n[[target.probe]]\nkind = \"voice\"\n\
+         every = \"{every}\"\ndiscovery_every = \"{every}\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn run(file: &Path) -> Running {
+    Running::start(agent().args(["run", "--log-format", "json", "--config"]).arg(file))
+}
+
+/// The collector answers on another thread while this one waits for the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn run_says_who_it_is_measures_and_ends_with_nothing_left_behind() {
     let (folder, collector, mut outside) = (TempDir::new().unwrap(), Collector::default(), JoinSet::new());
     let url = collector.listen(&mut outside).await;
-    let (mut reflector, address) = reflector(&folder).await;
-    let file = folder.path().join("agent.toml");
-    let text = format!(
-        "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"{url}\"\nwindow = \"1s\"\n[[target]]\nid = \"iad-1\"\n\
-         service = \"voice\"\nregion = \"iad\"\naddress = \"{address}\"\n[[target.probe]]\nkind = \"voice\"\nevery = \"50ms\"\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let mut run =
-        agent().args(["run", "--log-format", "json", "--config"]).arg(&file).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(run.stderr.take().unwrap());
+    let (_reflect, address) = reflector(&folder).await;
+    let mut run = run(&agent_file(&folder, &url, &address, ["1s", "50ms"]));
     let mut first = String::new();
-    log.read_line(&mut first).unwrap();
+    run.log.read_line(&mut first).unwrap();
     for word in [r#""agent":"fra-1""#, r#""region":"fra""#, r#""series":2"#, &url] {
         assert!(first.contains(word), "{word} in {first}");
     }
     until("a batch", || !collector.requests().is_empty()).await;
-    let (code, log) = stopped(run, log);
+    let (code, log) = run.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("stay behind") && !log.contains("WARN"), "{log}");
-    let log = reflector.stderr.take().unwrap();
-    assert_eq!(stopped(reflector, log).0, Some(0));
+}
+
+#[test]
+fn an_agent_with_nothing_to_do_for_minutes_still_stops_when_told() {
+    let folder = TempDir::new().unwrap();
+    let mut run = run(&agent_file(&folder, "http://127.0.0.1:1", "127.0.0.1:9", ["5m", "1h"]));
+    run.log.read_line(&mut String::new()).unwrap();
+    let (code, log) = run.stop();
+    assert_eq!(code, Some(0), "{log}");
 }

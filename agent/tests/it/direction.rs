@@ -26,7 +26,7 @@ fn nothing_upstream_names_anything_downstream() {
         };
         let text = fs::read_to_string(&file).unwrap();
         for named in text.split("crate::").skip(1) {
-            let name: String = named.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let name: String = named.chars().take_while(char::is_ascii_lowercase).collect();
             seen += 1;
             assert!(name.is_empty() || place(&name).is_some_and(|there| there <= here), "{station} names {name}");
         }

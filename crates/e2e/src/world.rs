@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -85,6 +86,9 @@ impl World {
 
     /// Agents first, so that they can hand over what they hold.
     pub fn stop_agents(&mut self) -> anyhow::Result<()> {
+        for agent in self.agents.values() {
+            agent.signal(Signal::SIGTERM)?;
+        }
         for agent in std::mem::take(&mut self.agents).into_values() {
             let name = agent.name().to_owned();
             let status = agent.stop()?;
@@ -109,6 +113,19 @@ impl World {
         let all = self.agents.values_mut().chain(&mut self.collector).chain([&mut self.planet.process]);
         let mut fallen = all.filter_map(|process| process.ended().map(|status| (process, status)));
         fallen.next().map(|(process, status)| format!("{} ended with {status}:\n{}", process.name(), process.log()))
+    }
+
+    /// As [`until`], and fails as soon as anything that should run has ended.
+    pub fn wait<T>(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        until(what, deadline, || match self.fallen() {
+            Some(fallen) => Some(Err(anyhow::anyhow!("{what}: {fallen}"))),
+            None => look(self).map(Ok),
+        })?
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -22,7 +22,7 @@ pub struct Reader<D: Disk = RealDisk> {
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The record was cut away, perhaps while it was being read. `first` is the oldest that is left.
+    /// The record was cut away. `first` is the oldest that is left. (A segment that a reader has open is read to its end.)
     #[error("record {wanted} has been cut away, the first that is left is {first}")]
     Cut { wanted: Position, first: Position },
     #[error("cannot read {}", .file.display())]
@@ -96,10 +96,6 @@ impl<D: Disk> Reader<D> {
     /// Reads the record at `position`, which is known to have been written whole.
     fn read(&mut self) -> Result<(Position, Vec<u8>), ReadError> {
         let position = self.position;
-        let first = self.marks.first();
-        if position < first {
-            return Err(ReadError::Cut { wanted: position, first });
-        }
         let mut open = match std::mem::replace(&mut self.place, Place::Unknown) {
             Place::At(open) => open,
             Place::Unknown | Place::Failed => self.locate(position)?,

@@ -69,15 +69,15 @@ impl Content {
 
     fn keep_first(&mut self, mut budget: usize) {
         for change in &self.pending {
+            if budget == 0 {
+                return;
+            }
             match change {
                 Change::Truncate(size) => self.durable.truncate(*size),
                 Change::Write { offset, bytes } => {
                     let kept = bytes.len().min(budget);
                     overlay(&mut self.durable, *offset, &bytes[..kept]);
                     budget -= kept;
-                    if kept < bytes.len() {
-                        return;
-                    }
                 }
             }
         }

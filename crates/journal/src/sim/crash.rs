@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     Nothing,
-    /// Of a file the first so many bytes that were written; of names the first so many changes.
+    /// Of a file all up to so many written bytes, and nothing after; of names the first so many changes.
     First(u64),
     Everything,
     /// Any part, holes included, as the seed has it.

@@ -15,11 +15,12 @@ type Told = (u64, Result<Position, WriteError>);
 /// A committer whose thread is held up in the callback of record 0 until `release` is dropped, so that what is submitted
 /// meanwhile becomes one group.
 struct Held {
+    /// Dropped first: a test that fails must not wait for the thread it holds up.
+    release: Sender<()>,
     disk: SimDisk,
     committer: Committer<SimDisk>,
     told: Receiver<Told>,
     teller: Sender<Told>,
-    release: Sender<()>,
 }
 
 impl Held {
@@ -38,7 +39,7 @@ impl Held {
             })
             .unwrap();
         in_callback.recv().unwrap();
-        Self { disk, committer, told, teller, release }
+        Self { release, disk, committer, told, teller }
     }
 
     fn submit(&self, label: u64, bytes: usize) -> Result<(), SubmitError> {
@@ -191,7 +192,7 @@ fn a_failed_fsync_fails_its_group_and_everything_after() {
     held.disk.fail(Some(Operation::Sync), 0, Fault::Broken);
     held.submit(1, 10).unwrap();
     held.submit(2, 10).unwrap();
-    let Held { disk, committer, told, teller, release } = held;
+    let Held { release, disk, committer, told, teller } = held;
     drop(release);
     for label in [1, 2] {
         let (told, result) = told.recv().unwrap();

@@ -5,7 +5,8 @@
 mod committer;
 mod corruption;
 mod every_crash;
-mod full_disk;
+mod faults;
+
 mod model;
 mod real_disk;
 

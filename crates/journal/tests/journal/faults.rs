@@ -16,8 +16,7 @@ fn a_full_disk_fails_the_append_and_takes_it_after_a_cut() {
     }
     journal.sync().unwrap();
     disk.set_capacity(journal.bytes() + 50);
-    // The first finds no room in a new segment; the second asks for less, and must not go into the old one.
-    for bytes in [40, 1, 40] {
+    for bytes in [40, 30, 40] {
         let error = journal.append(&vec![9; bytes]).unwrap_err();
         assert!(error.is_no_space(), "{error:?}");
         assert_eq!((journal.next(), journal.durable()), (Position(6), Position(6)));
@@ -32,36 +31,54 @@ fn a_full_disk_fails_the_append_and_takes_it_after_a_cut() {
 }
 
 #[test]
+fn once_a_segment_is_due_no_smaller_record_slips_into_the_old_one() {
+    let disk = SimDisk::default();
+    let mut journal = open(&disk).unwrap();
+    journal.append(&[1; 40]).unwrap();
+    disk.fail(Some(Operation::Write), 0, Fault::NoSpace);
+    assert!(matches!(journal.append(&[2; 100]), Err(WriteError::Start { .. })));
+    // It would fit; but a file named after its position exists already, and may come back after a crash.
+    journal.append(&[3; 1]).unwrap();
+    assert_eq!(journal.cuts().collect::<Vec<_>>(), [Position(1)]);
+}
+
+#[test]
 fn a_half_written_record_is_cut_away_even_where_the_cutting_fails_at_first() {
     let disk = SimDisk::default();
     let mut journal = open(&disk).unwrap();
     journal.append(b"before").unwrap();
-    let whole = disk.contents(&segment(0)).unwrap();
     disk.fail(Some(Operation::Write), 0, Fault::Broken);
     disk.fail(Some(Operation::Truncate), 0, Fault::Broken);
-    assert!(matches!(journal.append(&[7; 60]), Err(WriteError::Append { .. })));
-    assert!(disk.contents(&segment(0)).unwrap().len() > whole.len(), "the half record is still there");
-    disk.fail(Some(Operation::Write), 0, Fault::Broken);
-    assert!(journal.append(b"x").is_err());
-    assert_eq!(disk.contents(&segment(0)).unwrap(), whole);
-    assert_eq!(journal.append(b"after").unwrap(), Position(1));
-    assert_eq!(payloads(&journal, Position(0)), [&b"before"[..], b"after"]);
+    assert!(matches!(journal.append(&[7; 90]), Err(WriteError::Append { .. })));
+    let size = || disk.contents(&segment(0)).unwrap().len() as u64;
+    assert!(size() > journal.bytes(), "the half record is still there");
+    disk.fail(Some(Operation::Truncate), 0, Fault::Broken);
+    assert!(journal.append(b"").is_err(), "nothing is written over it");
+    assert_eq!(journal.append(b"").unwrap(), Position(1));
+    assert_eq!(size(), journal.bytes());
+    assert_eq!(payloads(&journal, Position(0)), [&b"before"[..], b""]);
 }
 
 #[test]
 fn a_segment_is_not_closed_over_the_remains_of_a_failed_write() {
-    let disk = SimDisk::default();
-    let mut journal = open(&disk).unwrap();
-    journal.append(&[1; 40]).unwrap();
-    journal.sync().unwrap();
-    disk.fail(Some(Operation::Write), 0, Fault::NoSpace);
-    journal.append(&[2; 40]).unwrap_err();
-    // The remains were cut, but not durably; the next record goes into a new segment.
-    journal.append(&[3; 120]).unwrap();
-    journal.sync().unwrap();
-    drop(journal);
-    disk.crash(Keep::Nothing, Keep::Nothing);
-    assert_eq!(payloads(&open(&disk).unwrap(), Position(0)), [vec![1; 40], vec![3; 120]]);
+    for cutting in [None, Some(Fault::Broken)] {
+        let disk = SimDisk::default();
+        let mut journal = open(&disk).unwrap();
+        journal.append(&[1; 40]).unwrap();
+        journal.sync().unwrap();
+        disk.fail(Some(Operation::Write), 0, Fault::NoSpace);
+        if let Some(fault) = cutting {
+            disk.fail(Some(Operation::Truncate), 0, fault);
+        }
+        journal.append(&[2; 40]).unwrap_err();
+        let remains = disk.unsynced_bytes();
+        // Cut or not, the remains are on their way to the disk; the next record goes into a new segment.
+        journal.append(&[3; 120]).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        disk.crash(Keep::First(remains), Keep::Nothing);
+        assert_eq!(payloads(&open(&disk).unwrap(), Position(0)), [vec![1; 40], vec![3; 120]], "{cutting:?}");
+    }
 }
 
 #[test]
@@ -88,15 +105,33 @@ fn what_a_failed_fsync_left_in_the_page_cache_is_written_again_before_it_is_trus
     let mut journal = open(&disk).unwrap();
     journal.append(b"durable").unwrap();
     journal.sync().unwrap();
-    journal.append(b"doubtful").unwrap();
+    for _ in 0..2 {
+        journal.append(b"doubtful").unwrap();
+    }
     disk.fail(Some(Operation::Sync), 0, Fault::Broken);
     journal.sync().unwrap_err();
     drop(journal);
     let journal = open(&disk).unwrap();
-    assert_eq!(journal.durable(), Position(2));
+    assert_eq!(journal.durable(), Position(3));
     drop(journal);
     disk.crash(Keep::Nothing, Keep::Nothing);
-    assert_eq!(payloads(&open(&disk).unwrap(), Position(0)), [&b"durable"[..], b"doubtful"]);
+    assert_eq!(payloads(&open(&disk).unwrap(), Position(0)), [&b"durable"[..], b"doubtful", b"doubtful"]);
+}
+
+#[test]
+fn a_segment_whose_name_was_not_durable_is_made_so_before_it_is_trusted() {
+    let disk = SimDisk::default();
+    let mut journal = open(&disk).unwrap();
+    journal.append(&[1; 90]).unwrap();
+    disk.fail(Some(Operation::SyncDirectory), 0, Fault::Broken);
+    assert!(matches!(journal.append(&[2; 90]), Err(WriteError::Sync { .. })));
+    drop(journal);
+    let mut journal = open(&disk).unwrap();
+    journal.append(&[3; 10]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    disk.crash(Keep::Nothing, Keep::Nothing);
+    assert_eq!(payloads(&open(&disk).unwrap(), Position(0)), [vec![1; 90], vec![3; 10]]);
 }
 
 #[test]
