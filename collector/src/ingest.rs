@@ -10,13 +10,13 @@ use runtime::Clock;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 use telemetry::{Boot, Origin, Outcome, Sequence};
 
-use crate::api::problem::Problem;
 use crate::config::Limits;
 use crate::decode::{Catalog, DecodeError, Refusal, inflate, sender};
 use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
 use crate::log::{AppendError, Appender};
 use crate::marks::Alarm;
 use crate::meters::Ingested;
+use crate::problem::Problem;
 
 /// What a batch needs on its way in.
 #[derive(Clone, Debug)]

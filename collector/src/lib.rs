@@ -16,6 +16,7 @@ pub mod log;
 pub mod marks;
 pub mod meters;
 pub mod policy;
+pub mod problem;
 pub mod regions;
 pub mod rings;
 pub mod sequences;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use isochrone_collector::config::Config;
-use isochrone_collector::core::Core;
-use isochrone_collector::decode::Catalog;
-use isochrone_collector::entry::{Entry, Record};
-use isochrone_collector::ingest::Ingest;
-use isochrone_collector::log::{Appender, Log};
-use isochrone_collector::meters::{self, Ingested};
-use isochrone_collector::{api, marks, server};
+use collector::config::Config;
+use collector::core::Core;
+use collector::decode::Catalog;
+use collector::entry::{Entry, Record};
+use collector::ingest::Ingest;
+use collector::log::{Appender, Log};
+use collector::meters::{self, Ingested};
+use collector::{api, marks, server};
 use runtime::meters::Meters;
 use runtime::{Clock, Tasks, logs};
 use tracing::info;
@@ -126,7 +126,7 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
 /// What is judged by goes into the log, once for each change.
 async fn adopt(
     log: &Appender,
-    known: Option<&isochrone_collector::policy::Policy>,
+    known: Option<&collector::policy::Policy>,
     config: Config,
     clock: Clock,
 ) -> anyhow::Result<()> {

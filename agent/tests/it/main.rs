@@ -5,6 +5,5 @@
 mod collector;
 mod commands;
 mod config;
-mod direction;
 mod end_to_end;
 mod push;

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::List;
-use super::problem::Problem;
 use crate::core::{Board, Rendered, Snapshots};
 use crate::hints::HintDocument;
+use crate::problem::Problem;
 
 const CACHE: HeaderValue = HeaderValue::from_static("max-age=5, stale-while-revalidate=30, stale-if-error=86400");
 

@@ -6,8 +6,8 @@ use axum::response::IntoResponse;
 use runtime::meters::Meters;
 use telemetry::Wall;
 
-use super::problem::Problem;
 use crate::core::Snapshots;
+use crate::problem::Problem;
 
 pub(super) async fn livez() -> &'static str {
     "ok\n"

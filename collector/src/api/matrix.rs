@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName};
 
 use super::paths::window_of;
-use super::problem::Problem;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
+use crate::problem::Problem;
 use crate::state::State as Concluded;
 
 #[derive(Deserialize)]

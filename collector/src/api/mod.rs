@@ -6,7 +6,6 @@ mod live;
 mod matrix;
 mod page;
 mod paths;
-pub mod problem;
 mod regions;
 
 use axum::Router;
@@ -52,6 +51,6 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
         .merge(own)
         .route("/livez", get(live::livez))
         .merge(page::router())
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::wrong_method)
+        .fallback(crate::problem::not_found)
+        .method_not_allowed_fallback(crate::problem::wrong_method)
 }

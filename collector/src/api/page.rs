@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::{Embed, EmbeddedFile};
 
-use super::problem::{self, Problem};
+use crate::problem::{self, Problem};
 
 #[derive(Embed)]
 #[folder = "../dashboards/web"]

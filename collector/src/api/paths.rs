@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use telemetry::{Family, Name, RegionName, Series, ServiceName, TargetId, Wall};
 
 use super::List;
-use super::problem::Problem;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
+use crate::problem::Problem;
 use crate::rings::HORIZON;
 use crate::state::State as Concluded;
 

@@ -2,17 +2,13 @@
 
 use std::path::Path;
 
-use isochrone_collector::config::Config;
+use collector::config::Config;
 
 #[test]
 fn the_commented_example_is_a_good_configuration() {
     let config = Config::load(Path::new("../config/collector.toml")).unwrap();
     assert_eq!(config.policy.targets.len(), 2);
-    assert_eq!(
-        config.policy.hints,
-        isochrone_collector::policy::HintPolicy::default(),
-        "the example shows the defaults"
-    );
+    assert_eq!(config.policy.hints, collector::policy::HintPolicy::default(), "the example shows the defaults");
 }
 
 #[test]

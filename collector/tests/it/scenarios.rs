@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isochrone_collector::cells::CellKey;
-use isochrone_collector::entry::{Batch, Entry, Point, Vitals};
-use isochrone_collector::hints::HintDocument;
-use isochrone_collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
-use isochrone_collector::state::{Effect, State};
+use collector::cells::CellKey;
+use collector::entry::{Batch, Entry, Point, Vitals};
+use collector::hints::HintDocument;
+use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
+use collector::state::{Effect, State};
 use serde::Deserialize;
 use telemetry::geo::Coordinates;
 use telemetry::histogram::Scratch;

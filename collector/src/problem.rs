@@ -64,15 +64,15 @@ impl IntoResponse for Problem {
     }
 }
 
-pub(super) async fn not_found(uri: Uri) -> Problem {
+pub(crate) async fn not_found(uri: Uri) -> Problem {
     nothing_at(uri.path())
 }
 
-pub(super) fn nothing_at(path: &str) -> Problem {
+pub(crate) fn nothing_at(path: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no-such-page", format!("nothing is at {path}"))
 }
 
-pub(super) async fn wrong_method(uri: Uri) -> Problem {
+pub(crate) async fn wrong_method(uri: Uri) -> Problem {
     let detail = format!("{} does not take this method", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
 }

@@ -1,15 +1,13 @@
 //! A probe becomes a hint: the whole path, on the real binaries and real packets.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use collector::entry::Entry;
+use collector::log::Log;
+use collector::state::{Effect, State};
 use e2e::{World, WorldOptions, http};
-use isochrone_collector::entry::Entry;
-use isochrone_collector::log::Log;
-use isochrone_collector::state::{Effect, State};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Labels, Measured, Sender, encode};

@@ -1,0 +1,6 @@
+//! The whole thing, on the real binaries; and the shape of its code.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod bones;
+mod direction;
