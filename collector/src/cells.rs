@@ -14,11 +14,13 @@ use crate::evidence::Evidence;
 use crate::policy::Policy;
 use crate::rings::{Rings, Seen, SeriesId};
 
-/// Evidence at which a state is raised, and below which it is cleared: e¹² against one that it is not as usual.
-const RAISE: f64 = 12.0;
-const CLEAR: f64 = 8.0;
-/// With several targets each must show this much before all of them are called down.
-const RAISE_EACH: f64 = 9.0;
+/// Evidence at which a cell is lossy, e¹² against one, and below which it no longer is.
+const LOSSY_RAISE: f64 = 12.0;
+const LOSSY_CLEAR: f64 = 8.0;
+/// Evidence at which a cell is down: all of its targets together, and each of them; and below which it no longer is.
+const DOWN_RAISE: f64 = 6.0;
+const DOWN_RAISE_EACH: f64 = 4.5;
+const DOWN_CLEAR: f64 = 4.0;
 /// Slow: p50 above that of the last quarter of an hour by this ratio and by this much. Cleared at half of each.
 const SLOW_RATIO: f64 = 0.30;
 const SLOW_MS: f64 = 10.0;
@@ -188,13 +190,16 @@ impl FamilyCell {
             total.down += evidence.down;
             total.lossy += evidence.lossy;
         }
-        let threshold = |state, raise| if self.raised == Some(state) { CLEAR } else { raise };
         let each = targets.values().copied().fold(f64::INFINITY, f64::min);
-        if total.down >= threshold(State::Down, RAISE) && each >= threshold(State::Down, RAISE_EACH) {
+        let down = match self.raised {
+            Some(State::Down) => each >= DOWN_CLEAR,
+            _ => total.down >= DOWN_RAISE && each >= DOWN_RAISE_EACH,
+        };
+        if down {
             return Some((State::Down, Reason::NoReply { targets: targets.len() }));
         }
-        let lossy =
-            total.lossy >= threshold(State::Lossy, RAISE) || self.raised == Some(State::Down) && total.lossy >= CLEAR;
+        let was_losing = matches!(self.raised, Some(State::Down | State::Lossy));
+        let lossy = total.lossy >= if was_losing { LOSSY_CLEAR } else { LOSSY_RAISE };
         lossy.then(|| (State::Lossy, Reason::Losing { lost: recent.lost(), samples: recent.samples() }))
     }
 

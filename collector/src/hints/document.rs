@@ -4,7 +4,7 @@ use serde::Serialize;
 use telemetry::{RegionName, ServiceName, Wall};
 
 use super::View;
-use super::ranking::{Basis, Ranking, Why};
+use super::ranking::{Basis, Challenger, Ranking, Why};
 use crate::policy::Mode;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -154,10 +154,12 @@ fn why_first(ranking: &Ranking, first: &RegionName) -> String {
             None => "the only region that can be ranked".to_owned(),
         },
         Why::Holds => match &ranking.challenger {
-            Some(challenger) => format!(
-                "holds: {} is {:.1} ms cheaper and has won {} closed windows running",
-                challenger.region, challenger.margin_ms, challenger.wins
-            ),
+            Some(Challenger { region, margin_ms, wins: 0 }) => {
+                format!("holds: {region} is {margin_ms:.1} ms cheaper, which is not enough")
+            }
+            Some(Challenger { region, margin_ms, wins }) => {
+                format!("holds: {region} is {margin_ms:.1} ms cheaper and has won {wins} closed windows running")
+            }
             None => "holds".to_owned(),
         },
         Why::Won { over, by_ms } => format!("won over {over} by {by_ms:.1} ms"),

@@ -124,11 +124,12 @@ impl Ranking {
         if view.regions.is_down(service, first) {
             return Some("it is down by quorum".to_owned());
         }
-        let cell = cell(view, source, service, first)?;
-        let shown = wilson_lower(cell.recent.lost(), cell.recent.samples());
-        let enough = cell.recent.samples() >= view.policy.hints.min_samples;
-        (enough && shown > view.policy.hints.emergency_loss)
-            .then(|| format!("it loses at least {:.0} %", shown * 100.0))
+        let recent = &cell(view, source, service, first)?.recent;
+        let shown = wilson_lower(recent.lost(), recent.samples());
+        let enough = recent.samples() >= view.policy.hints.min_samples && shown > view.policy.hints.emergency_loss;
+        // Where the source's other paths lose as well, the fault is near the source, and to move would not help.
+        let elsewhere = loss_elsewhere(view, source, service, first);
+        (enough && elsewhere < shown / 2.0).then(|| format!("it loses at least {:.0} %", shown * 100.0))
     }
 
     fn rank(
@@ -326,6 +327,14 @@ fn eligible(
 
 fn cell<'a>(view: &View<'a>, source: &RegionName, service: &ServiceName, region: &RegionName) -> Option<&'a Cell> {
     view.cells.get(&CellKey { service: service.clone(), source: source.clone(), region: region.clone() })
+}
+
+/// The loss that all regions but one show to a source.
+fn loss_elsewhere(view: &View<'_>, source: &RegionName, service: &ServiceName, but: &RegionName) -> f64 {
+    let others = view.cells.of_service(service).filter(|(key, _)| key.source == *source && key.region != *but);
+    let (lost, samples) =
+        others.fold((0, 0), |sum, (_, cell)| (sum.0 + cell.recent.lost(), sum.1 + cell.recent.samples()));
+    wilson_lower(lost, samples)
 }
 
 /// The static order: the nearest first, by great circle.
