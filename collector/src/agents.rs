@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, RegionName, Wall};
 
 use crate::entry::{Batch, Vitals};
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Agents {
     all: BTreeMap<AgentId, Agent>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Agent {
     pub region: RegionName,
     pub version: String,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telemetry::{Family, RegionName, Series, ServiceName, Wall};
 
 use crate::entry::Point;
@@ -27,7 +27,7 @@ const SLOW_MS: f64 = 10.0;
 /// So many samples make the last quarter of an hour a baseline.
 const BASELINE_SAMPLES: u64 = 60;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellKey {
     pub service: ServiceName,
     pub source: RegionName,
@@ -35,7 +35,7 @@ pub struct CellKey {
 }
 
 /// From best to worst; what is not known is not healthy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Ok,
@@ -46,7 +46,7 @@ pub enum State {
     Down,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
     AsUsual,
     NoData,
@@ -57,7 +57,7 @@ pub enum Reason {
     SlowerThanUsual { p50_ms: f64, usual_ms: f64 },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
     pub state: State,
     pub reason: Reason,
@@ -67,13 +67,13 @@ pub struct Cell {
     families: BTreeMap<Family, FamilyCell>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct FamilyCell {
     series: BTreeMap<SeriesId, Evidence>,
     raised: Option<State>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cells {
     all: BTreeMap<CellKey, Cell>,
     /// Those that got data since they were last judged.

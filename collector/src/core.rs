@@ -1,17 +1,22 @@
 //! The only writer of [`State`]: recovers it from the log, folds what becomes durable, and publishes what follows.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use journal::Position;
 use runtime::Shutdown;
 use telemetry::{RegionName, ServiceName};
 
 use crate::entry::Entry;
 use crate::hints::HintDocument;
-use crate::log::{Feed, Log, LogError};
+use crate::jobs::SnapshotDue;
+use crate::log::{Appender, Feed, Log, LogError};
+use crate::snapshot::{self, SnapshotError};
 use crate::state::{Effect, State};
 
 /// How often the fold looks whether it should stop.
@@ -21,6 +26,28 @@ const IDLE: Duration = Duration::from_millis(100);
 pub struct Core {
     state: Arc<RwLock<State>>,
     board: Arc<ArcSwap<Board>>,
+    /// Up to where the log is folded.
+    folded: Position,
+    keep: Keep,
+}
+
+/// Where snapshots are kept, and who says when.
+#[derive(Debug)]
+pub struct Keep {
+    pub snapshots: snapshot::Snapshots,
+    pub due: SnapshotDue,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(
+        "the log begins at {first} and no snapshot is readable: restore the snapshots, or start with a new data_dir"
+    )]
+    Cut { first: Position },
 }
 
 /// The hints as routers read them: rendered once, served to everyone, replaced as a whole.
@@ -41,17 +68,22 @@ pub struct Snapshots {
 }
 
 impl Core {
-    /// Folds the whole log. What it concluded before is concluded again; the versions of hints go on.
-    pub fn recover(log: &Log) -> Result<Self, LogError> {
-        let mut state = State::default();
+    /// Folds what the log holds behind the newest snapshot. What was concluded before is concluded again; the versions of
+    /// hints go on.
+    pub fn recover(log: &Log, keep: Keep) -> Result<Self, RecoverError> {
+        let (from, mut state) = match keep.snapshots.load()? {
+            Some((position, state)) if (log.first()..=log.next()).contains(&position) => (position, state),
+            _ if log.first() == Position::START => (Position::START, State::default()),
+            _ => return Err(RecoverError::Cut { first: log.first() }),
+        };
         let mut effects = Vec::new();
-        log.replay(|entry| {
+        log.replay(from, |entry| {
             let concluded = state.apply(&entry);
             if !concluded.is_empty() {
                 effects = concluded;
             }
         })?;
-        let core = Self { state: Arc::new(RwLock::new(state)), board: Arc::default() };
+        let core = Self { state: Arc::new(RwLock::new(state)), board: Arc::default(), folded: log.next(), keep };
         core.publish(effects);
         Ok(core)
     }
@@ -64,15 +96,30 @@ impl Core {
         Snapshots { state: Arc::clone(&self.state), board: Arc::clone(&self.board) }
     }
 
-    /// Runs until told to stop, or until nobody can append any more.
-    pub fn run(self, feed: &Feed, shutdown: &Shutdown) {
+    /// Runs until told to stop, or until nobody can append any more; then keeps a last snapshot.
+    pub fn run(mut self, feed: &Feed, log: &Appender, shutdown: &Shutdown) {
         loop {
             match feed.recv_timeout(IDLE) {
-                Ok(entry) => self.fold(&entry),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) if shutdown.is_cancelled() => return,
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+                Ok((position, entry)) => {
+                    self.fold(&entry);
+                    self.folded = position.next();
+                }
+                Err(RecvTimeoutError::Timeout) if !shutdown.is_cancelled() => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
+            if self.keep.due.swap(false, Ordering::Relaxed) {
+                self.keep_snapshot(log);
+            }
+        }
+        self.keep_snapshot(log);
+    }
+
+    /// A snapshot that cannot be written costs time at the next start, nothing else.
+    fn keep_snapshot(&self, log: &Appender) {
+        match self.keep.snapshots.save(self.folded, &self.state()) {
+            Ok(Some(needed)) => log.cut_before(needed),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no snapshot"),
         }
     }
 

@@ -49,7 +49,7 @@ pub enum AppendError {
 }
 
 /// What has become durable, in order.
-pub type Feed = Receiver<Entry>;
+pub type Feed = Receiver<(Position, Entry)>;
 
 pub struct Log {
     journal: Journal,
@@ -59,7 +59,7 @@ pub struct Log {
 #[derive(Clone)]
 pub struct Appender {
     committer: Arc<Committer>,
-    feed: SyncSender<Entry>,
+    feed: SyncSender<(Position, Entry)>,
 }
 
 impl Log {
@@ -69,10 +69,20 @@ impl Log {
         Ok(Self { journal: Journal::open(disk, Options { segment_bytes: SEGMENT_BYTES })? })
     }
 
-    /// Every entry so far, decoded as it was when it came.
-    pub fn replay(&self, mut fold: impl FnMut(Entry)) -> Result<(), LogError> {
+    /// The oldest entry that is still there.
+    pub fn first(&self) -> Position {
+        self.journal.first()
+    }
+
+    /// Where the next entry goes.
+    pub fn next(&self) -> Position {
+        self.journal.next()
+    }
+
+    /// Every entry from there on, decoded as it was when it came.
+    pub fn replay(&self, from: Position, mut fold: impl FnMut(Entry)) -> Result<(), LogError> {
         let mut catalog = Catalog::new(0);
-        for item in self.journal.read(self.journal.first()) {
+        for item in self.journal.read(from) {
             let (position, bytes) = item?;
             fold(decode(position, &bytes, &mut catalog)?);
         }
@@ -105,13 +115,18 @@ impl Appender {
         let (done, durable) = oneshot::channel();
         let feed = self.feed.clone();
         self.committer.submit(record.encode()?, move |position| {
-            if position.is_ok() {
+            if let Ok(position) = position {
                 // Only at the very end is nobody left to fold it; it is durable, and the next start will.
-                drop(feed.send(entry));
+                drop(feed.send((position, entry)));
             }
             drop(done.send(position));
         })?;
         Ok(durable.await.map_err(|_| AppendError::Stopped)??)
+    }
+
+    /// What lies before this is not needed any more.
+    pub fn cut_before(&self, position: Position) {
+        self.committer.cut_before(position);
     }
 
     pub fn bytes(&self) -> u64 {

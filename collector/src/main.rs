@@ -8,13 +8,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use collector::config::Config;
-use collector::core::Core;
+use collector::core::{Core, Keep};
 use collector::decode::Catalog;
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters::{self, Ingested};
-use collector::{api, marks, server};
+use collector::snapshot::Snapshots;
+use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
 use runtime::{Clock, Tasks, logs};
 use tracing::info;
@@ -92,7 +93,8 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
 
     let clock = Clock::start();
     let log = Log::open(&config.data_dir)?;
-    let core = Core::recover(&log)?;
+    let due = jobs::SnapshotDue::default();
+    let core = Core::recover(&log, Keep { snapshots: Snapshots::open(&config.data_dir)?, due: Arc::clone(&due) })?;
     let (appender, feed) = log.start()?;
 
     let meters = Meters::new("isochrone-collector");
@@ -111,13 +113,14 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
     let shutdown = tasks.shutdown();
     let known = core.state().policy.clone();
     tasks.thread("fold", {
-        let shutdown = shutdown.clone();
+        let (appender, shutdown) = (appender.clone(), shutdown.clone());
         move || {
-            core.run(&feed, &shutdown);
+            core.run(&feed, &appender, &shutdown);
             Ok::<_, String>(())
         }
     })?;
     adopt(&appender, known.as_deref(), config, clock).await?;
+    tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
     tasks.spawn("clock", marks::run(appender, clock, alarm, shutdown.clone()));
     tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, meters), shutdown));
     Ok(())

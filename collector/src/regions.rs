@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 use crate::cells::{Cell, CellKey, Cells, State};
@@ -17,7 +17,7 @@ const ISOLATED_CELLS: usize = 3;
 /// Below this share of bad vantages a region is healthy: a few bad paths are the paths' fault.
 const DEGRADED_SHARE: f64 = 0.18;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     Healthy,
@@ -26,7 +26,7 @@ pub enum Health {
     Unknown,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegionHealth {
     pub health: Health,
     pub since: Wall,
@@ -36,7 +36,7 @@ pub struct RegionHealth {
     pub down: usize,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Regions {
     all: BTreeMap<(ServiceName, RegionName), RegionHealth>,
     isolated: BTreeSet<RegionName>,

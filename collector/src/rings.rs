@@ -15,7 +15,8 @@ pub const HORIZON: Duration = Duration::from_mins(15);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(u32);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Ring>", into = "Vec<Ring>")]
 pub struct Rings {
     /// In the order in which the log first named them.
     all: Vec<Ring>,
@@ -23,7 +24,7 @@ pub struct Rings {
     paths: BTreeMap<PathId, Vec<SeriesId>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ring {
     pub series: Arc<Series>,
     /// The end of the newest point.
@@ -31,7 +32,7 @@ pub struct Ring {
     slots: VecDeque<Slot>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub begin: Wall,
     pub replies: Histogram,
@@ -39,7 +40,7 @@ pub struct Slot {
 }
 
 /// Several slots of several series, merged.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     pub replies: Histogram,
     pub failures: BTreeMap<FailureKind, u64>,
@@ -98,6 +99,24 @@ impl Rings {
             self.paths.entry(series.path()).or_default().push(id);
         }
         id
+    }
+}
+
+/// What is kept of them is the rings; how they are found follows from their order.
+impl From<Vec<Ring>> for Rings {
+    fn from(all: Vec<Ring>) -> Self {
+        let mut rings = Self::default();
+        for ring in all {
+            let id = rings.id_of(&ring.series);
+            rings.all[id.0 as usize] = ring;
+        }
+        rings
+    }
+}
+
+impl From<Rings> for Vec<Ring> {
+    fn from(rings: Rings) -> Self {
+        rings.all
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, Series, ServiceName, Wall};
 
 use crate::agents::Agents;
@@ -18,7 +19,7 @@ use crate::sequences::Sequences;
 const AHEAD: Duration = Duration::from_mins(5);
 
 /// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     /// When the log began: a new data directory is a new epoch.
     pub epoch: Wall,
@@ -35,7 +36,7 @@ pub struct State {
 }
 
 /// What was not taken, and why.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub batches: u64,
     pub repeated_batches: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use telemetry::Wall;
 
 use crate::policy::Policy;
@@ -15,7 +16,7 @@ const Z: f64 = 1.959_964;
 /// A window with fewer replies says nothing about its 75th percentile.
 const WINDOW_REPLIES: u64 = 5;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     pub ms: f64,
     /// Of the mean over disjoint windows, 95 %; `None` for fewer than three of them.

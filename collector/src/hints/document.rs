@@ -1,6 +1,6 @@
 //! The document that a router reads.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 use super::View;
@@ -60,7 +60,7 @@ pub struct Stability {
 }
 
 /// What a version stands for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Meaning {
     ranked: Vec<(RegionName, u32, Vec<String>)>,
     excluded: Vec<RegionName>,

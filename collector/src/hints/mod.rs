@@ -11,6 +11,7 @@ mod weights;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 pub use cost::Cost;
@@ -34,7 +35,7 @@ pub struct View<'a> {
     pub regions: &'a Regions,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hints {
     all: BTreeMap<(RegionName, ServiceName), Ranking>,
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 use super::cost::{Cost, wilson_lower};
@@ -24,7 +24,7 @@ const TOLERATED_MS: f64 = 3.0;
 /// A region leaves the tier of equals at this multiple of the distance at which it joins.
 const TIER_LEAVE: f64 = 2.0;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     Measured,
@@ -35,7 +35,7 @@ pub enum Basis {
 }
 
 /// Why a region is not ranked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Exclusion {
     DownByQuorum { down: usize, eligible: usize },
     NoData,
@@ -45,7 +45,7 @@ pub enum Exclusion {
 }
 
 /// Why the first place is the first.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub enum Why {
     #[default]
     Nearest,
@@ -65,14 +65,14 @@ pub enum Why {
     SourceIsolated,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Challenger {
     pub region: RegionName,
     pub margin_ms: f64,
     pub wins: u32,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Ranking {
     pub(super) order: Vec<RegionName>,
     pub(super) basis: Basis,

@@ -9,12 +9,13 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use collector::api;
 use collector::config::{Config, Limits};
-use collector::core::Core;
+use collector::core::{Core, Keep};
 use collector::decode::Catalog;
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters::Ingested;
+use collector::snapshot::Snapshots;
 use runtime::meters::Meters;
 use runtime::{Clock, Shutdown};
 use serde_json::Value;
@@ -37,7 +38,8 @@ struct Door {
 impl Door {
     async fn open(dir: TempDir) -> Self {
         let log = Log::open(dir.path()).unwrap();
-        let core = Core::recover(&log).unwrap();
+        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
+        let core = Core::recover(&log, keep).unwrap();
         let (log, feed) = log.start().unwrap();
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
@@ -51,8 +53,8 @@ impl Door {
         };
         let router = api::router(ingest, core.snapshots(), meters);
         let fold = std::thread::spawn({
-            let shutdown = shutdown.clone();
-            move || core.run(&feed, &shutdown)
+            let (log, shutdown) = (log.clone(), shutdown.clone());
+            move || core.run(&feed, &log, &shutdown)
         });
         let door = Self { router, log, clock, fold: Some(fold), shutdown, dir: Some(dir) };
         let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;

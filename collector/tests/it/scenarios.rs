@@ -12,6 +12,7 @@ use collector::cells::CellKey;
 use collector::entry::{Batch, Entry, Point, Vitals};
 use collector::hints::HintDocument;
 use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
+use collector::snapshot;
 use collector::state::{Effect, State};
 use serde::Deserialize;
 use telemetry::geo::Coordinates;
@@ -65,6 +66,20 @@ fn every_scenario_concludes_what_it_says() {
     assert!(faults.is_empty(), "\n{faults}");
 }
 
+#[test]
+fn a_restart_from_a_snapshot_changes_no_byte_of_a_hint() {
+    let text = std::fs::read_to_string("tests/scenarios/region-dies-and-heals.toml").unwrap();
+    let scenario: Scenario = toml::from_str(&text).unwrap();
+    let (mut straight, mut restarted) = (Run::new(&scenario), Run::new(&scenario));
+    restarted.restart_every = Some(7);
+    for second in 1..300 {
+        straight.until(second);
+        restarted.until(second);
+        let [one, other] = [&straight, &restarted].map(|run| serde_json::to_string(&run.hints).unwrap());
+        assert_eq!(one, other, "at {second}s");
+    }
+}
+
 fn check(scenario: &Scenario) -> Vec<String> {
     let mut run = Run::new(scenario);
     let mut faults = Vec::new();
@@ -88,6 +103,8 @@ struct Run<'a> {
     second: u64,
     hints: BTreeMap<RegionName, Arc<HintDocument>>,
     changes: BTreeMap<RegionName, usize>,
+    /// Seconds from one restart, from a snapshot, to the next.
+    restart_every: Option<u64>,
 }
 
 impl<'a> Run<'a> {
@@ -96,7 +113,15 @@ impl<'a> Run<'a> {
         state.apply(&Entry::Config { at: BEGIN, policy: Arc::new(policy(scenario)) });
         let pairs = scenario.regions.iter().flat_map(|a| scenario.regions.iter().map(move |b| (a.clone(), b.clone())));
         let strips = pairs.map(|(from, to)| ((from.clone(), to.clone()), strip(scenario, &from, &to))).collect();
-        Self { scenario, state, strips, second: 0, hints: BTreeMap::new(), changes: BTreeMap::new() }
+        Self {
+            scenario,
+            state,
+            strips,
+            second: 0,
+            hints: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            restart_every: None,
+        }
     }
 
     fn until(&mut self, second: u64) {
@@ -107,6 +132,9 @@ impl<'a> Run<'a> {
                 self.state.apply(&Entry::Batch(batch));
             }
             self.second += 1;
+            if self.restart_every.is_some_and(|seconds| self.second.is_multiple_of(seconds)) {
+                self.state = snapshot::decode(&snapshot::encode(&self.state).unwrap()).unwrap();
+            }
             let now = BEGIN + Duration::from_secs(self.second);
             for Effect::Hint(hint) in self.state.apply(&Entry::Mark { now }) {
                 self.note(hint);

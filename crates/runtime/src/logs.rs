@@ -25,7 +25,7 @@ impl std::str::FromStr for Format {
 
 /// Installs the subscriber. Call once, at the start of `main`.
 pub fn init(format: Format) {
-    let filter = EnvFilter::new("info,surge_ping=error");
+    let filter = EnvFilter::new("info,surge_ping=error,tokio_cron_scheduler=warn");
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match format {
         Format::Text => logs.with_ansi(io::stderr().is_terminal()).init(),

@@ -1,11 +1,13 @@
 //! `cargo xtask demo | test`: each does all its own set-up.
 
-#![expect(clippy::print_stdout, reason = "a tool for people at a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people at a terminal")]
 
 mod cargo;
 mod demo;
 mod setup;
 mod test;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -24,10 +26,19 @@ enum Command {
     Test,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     setup::ensure_tools()?;
-    match args.command {
+    match command {
         Command::Demo(options) => demo::run(&options),
         Command::Test => test::run(),
     }

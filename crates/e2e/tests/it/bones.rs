@@ -87,7 +87,7 @@ fn the_log_says_the_same_again(world: &World, served: &Value) {
     let mut served: BTreeMap<String, Value> = items(served).map(|hint| (text(&hint["source"]), hint.clone())).collect();
     let mut state = State::default();
     let log = Log::open(&world.data_dir()).unwrap();
-    log.replay(|entry: Entry| {
+    log.replay(log.first(), |entry: Entry| {
         for Effect::Hint(hint) in state.apply(&entry) {
             let source = hint.source.to_string();
             if served.get(&source).is_some_and(|before| before["generated_at"] == hint.generated_at) {

@@ -23,6 +23,8 @@ const COLLECTOR: &[&str] = &[
     "regions",
     "hints",
     "state",
+    "snapshot",
+    "jobs",
     "core",
     "meters",
     "problem",
