@@ -12,7 +12,7 @@ use telemetry::{Family, RegionName, Series, ServiceName, Wall};
 use crate::entry::Point;
 use crate::evidence::Evidence;
 use crate::policy::Policy;
-use crate::rings::{Rings, Seen, SeriesId};
+use crate::rings::{HORIZON, Rings, Seen, SeriesId};
 
 /// Evidence at which a cell is lossy, e¹² against one, and below which it no longer is.
 const LOSSY_RAISE: f64 = 12.0;
@@ -154,9 +154,16 @@ impl Cell {
 
     fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
         let from = (now - policy.health.recent).slot(policy.window);
+        self.families.values_mut().for_each(|family| family.forget(rings, now));
+        self.families.retain(|_, family| !family.series.is_empty());
         self.recent = rings.merge(self.series(), from, Wall(u64::MAX));
-        let verdicts = self.families.values_mut().map(|family| family.judge(rings, policy, now));
-        let (state, reason) = verdicts.max_by_key(|(state, _)| *state).unwrap_or((State::Unknown, Reason::NoData));
+        let mut verdicts: Vec<_> = self.families.values_mut().map(|family| family.judge(rings, policy, now)).collect();
+        // A family that is no longer probed says nothing about one that is.
+        if verdicts.iter().any(|(state, _)| state.is_known()) {
+            verdicts.retain(|(state, _)| state.is_known());
+        }
+        let verdict = verdicts.into_iter().max_by_key(|(state, _)| *state);
+        let (state, reason) = verdict.unwrap_or((State::Stale, Reason::NoData));
         if state != self.state {
             self.since = now;
         }
@@ -165,6 +172,11 @@ impl Cell {
 }
 
 impl FamilyCell {
+    /// A series that has been silent for so long is gone: its evidence must not speak for those that are left.
+    fn forget(&mut self, rings: &Rings, now: Wall) {
+        self.series.retain(|id, _| now.since(rings.get(*id).newest) <= HORIZON);
+    }
+
     fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) -> (State, Reason) {
         let from = (now - policy.health.recent).slot(policy.window);
         let recent = rings.merge(self.series.keys().copied(), from, Wall(u64::MAX));
@@ -176,16 +188,17 @@ impl FamilyCell {
         if samples < needed {
             return (State::Unknown, Reason::FewSamples { samples, needed });
         }
-        let verdict = self.loss(rings, &recent).or_else(|| self.slowness(rings, &recent, from));
+        let verdict = self.loss(rings, policy, now, &recent).or_else(|| self.slowness(rings, &recent, from));
         self.raised = verdict.as_ref().map(|(state, _)| *state);
         verdict.unwrap_or((State::Ok, Reason::AsUsual))
     }
 
     /// Down when every target shows total loss; lossy when all of it together shows loss.
-    fn loss(&self, rings: &Rings, recent: &Seen) -> Option<(State, Reason)> {
+    fn loss(&self, rings: &Rings, policy: &Policy, now: Wall, recent: &Seen) -> Option<(State, Reason)> {
         let mut targets: BTreeMap<_, f64> = BTreeMap::new();
         let mut total = Evidence::default();
-        for (id, evidence) in &self.series {
+        let fresh = |id: &SeriesId| now.since(rings.get(*id).newest) <= policy.stale_after();
+        for (id, evidence) in self.series.iter().filter(|(id, _)| fresh(id)) {
             *targets.entry(&rings.get(*id).series.target).or_default() += evidence.down;
             total.down += evidence.down;
             total.lossy += evidence.lossy;

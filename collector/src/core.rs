@@ -76,15 +76,10 @@ impl Core {
             _ if log.first() == Position::START => (Position::START, State::default()),
             _ => return Err(RecoverError::Cut { first: log.first() }),
         };
-        let mut effects = Vec::new();
-        log.replay(from, |entry| {
-            let concluded = state.apply(&entry);
-            if !concluded.is_empty() {
-                effects = concluded;
-            }
-        })?;
+        log.replay(from, |entry| drop(state.apply(&entry)))?;
+        let hints = state.hints();
         let core = Self { state: Arc::new(RwLock::new(state)), board: Arc::default(), folded: log.next(), keep };
-        core.publish(effects);
+        core.publish(hints);
         Ok(core)
     }
 
@@ -131,7 +126,7 @@ impl Core {
     }
 
     fn publish(&self, effects: Vec<Effect>) {
-        let mut board = Board::clone(&self.board.load());
+        let mut board = Board::default();
         for Effect::Hint(document) in effects {
             if let Some(rendered) = Rendered::of(document) {
                 board.insert((rendered.document.source.clone(), rendered.document.service.clone()), Arc::new(rendered));

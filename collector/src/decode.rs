@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
 use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION};
 use telemetry::{Outcome, Series};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::entry::{Batch, Encoding, Envelope, Point, Vitals};
 
@@ -28,21 +29,12 @@ pub enum DecodeError {
     Resource(BadLabels),
 }
 
-/// A point that was not taken; the rest of its batch was.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Refusal {
-    Point {
-        metric: String,
-        fault: BadPoint,
-    },
-    Labels {
-        metric: String,
-        fault: BadLabels,
-    },
-    /// A metric that nothing here reads.
-    Unread {
-        metric: String,
-    },
+/// Points that were not taken; the rest of their batch was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub points: u64,
+    /// Of the first, by name.
+    pub why: String,
 }
 
 /// Series by the raw bytes of their attributes, parsed once in a series' life.
@@ -94,13 +86,13 @@ impl Catalog {
     }
 
     /// Walks an inflated body.
-    pub fn read(&mut self, envelope: Envelope, body: &[u8]) -> Result<(Batch, Vec<Refusal>), DecodeError> {
+    pub fn read(&mut self, envelope: Envelope, body: &[u8]) -> Result<(Batch, Refused), DecodeError> {
         let mut reading = Reading {
             catalog: self,
             envelope: &envelope,
             points: Vec::new(),
             vitals: Vitals::default(),
-            refused: Vec::new(),
+            refused: Refused::default(),
             version: String::new(),
         };
         walk::walk(body, &mut reading)?;
@@ -111,7 +103,8 @@ impl Catalog {
 
     fn series(&mut self, attributes: &[u8], envelope: &Envelope) -> Result<(Arc<Series>, Outcome), BadLabels> {
         let (agent, source) = (&envelope.origin.agent, &envelope.source);
-        let key = xxh3_128_with_seed(attributes, self.seed);
+        let sender = xxh3_64_with_seed(agent.as_str().as_bytes(), self.seed);
+        let key = xxh3_128_with_seed(attributes, sender);
         if let Some(known) = self.known.get(&key)
             && *known.bytes == *attributes
             && known.series.agent == *agent
@@ -134,7 +127,7 @@ struct Reading<'c> {
     envelope: &'c Envelope,
     points: Vec<Point>,
     vitals: Vitals,
-    refused: Vec<Refusal>,
+    refused: Refused,
     version: String,
 }
 
@@ -150,7 +143,7 @@ impl<'a> Visitor<'a> for Reading<'_> {
         match (metric, value) {
             (PROBE_DURATION, Value::Histogram(histogram)) => match self.catalog.series(&attributes, self.envelope) {
                 Ok((series, outcome)) => self.points.push(Point { series, outcome, begin, end, histogram }),
-                Err(fault) => self.refused.push(Refusal::Labels { metric: metric.to_owned(), fault }),
+                Err(fault) => self.refused.add(metric, &fault),
             },
             (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals.lateness = lateness,
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals.spool_batches = batches as u64,
@@ -162,21 +155,21 @@ impl<'a> Visitor<'a> for Reading<'_> {
     fn bad_point(&mut self, metric: &'a str, _: Cow<'a, [u8]>, fault: BadPoint) {
         // An agent that sent nothing has no lateness: an empty histogram with no time is not a fault.
         if metric != AGENT_LATENESS {
-            self.refused.push(Refusal::Point { metric: metric.to_owned(), fault });
+            self.refused.add(metric, &fault);
         }
     }
 
     fn other(&mut self, metric: &'a str) {
-        self.refused.push(Refusal::Unread { metric: metric.to_owned() });
+        self.refused.add(metric, &"nothing here reads this metric");
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Point { metric, fault } => write!(f, "{metric}: {fault}"),
-            Self::Labels { metric, fault } => write!(f, "{metric}: {fault}"),
-            Self::Unread { metric } => write!(f, "{metric}: nothing here reads this metric"),
+impl Refused {
+    fn add(&mut self, metric: &str, why: &dyn Display) {
+        self.points += 1;
+        if self.points == 1 {
+            let metric: String = metric.chars().take(64).collect();
+            self.why = format!("{metric}: {why}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runtime::Clock;
@@ -11,12 +12,15 @@ use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 use telemetry::{Boot, Origin, Outcome, Sequence};
 
 use crate::config::Limits;
-use crate::decode::{Catalog, DecodeError, Refusal, inflate, sender};
+use crate::decode::{Catalog, DecodeError, Refused, inflate, sender};
 use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
 use crate::log::{AppendError, Appender};
 use crate::marks::Alarm;
 use crate::meters::Ingested;
 use crate::problem::Problem;
+
+/// More batches than any boot will send.
+const MAX_SEQUENCE: u64 = 1 << 62;
 
 /// What a batch needs on its way in.
 #[derive(Clone, Debug)]
@@ -30,10 +34,17 @@ pub struct Ingest {
 }
 
 /// Answers as OTLP asks: an empty message, or a partial success that names what was refused.
-pub async fn export(State(ingest): State<Ingest>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let taken = ingest.take(&headers, &body).await;
+pub async fn export(
+    State(ingest): State<Ingest>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let (taken, bytes) = match body {
+        Ok(body) => (ingest.take(&headers, &body).await, body.len()),
+        Err(rejection) => (Err(rejection.into()), 0),
+    };
     match &taken {
-        Ok(refused) => ingest.meters.taken(body.len(), refused.len()),
+        Ok(refused) => ingest.meters.taken(bytes, refused.points),
         Err(problem) => ingest.meters.refused(problem.code),
     }
     let refused = taken?;
@@ -41,7 +52,7 @@ pub async fn export(State(ingest): State<Ingest>, headers: HeaderMap, body: Byte
 }
 
 impl Ingest {
-    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Refusal>, Problem> {
+    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Result<Refused, Problem> {
         let encoding = encoding(headers)?;
         protobuf(headers)?;
         let (entry, refused, envelope) = {
@@ -63,7 +74,8 @@ impl Ingest {
         let resource = sender(body)?;
         let agent = required(headers, HEADER_AGENT)?.parse().map_err(|error| bad_header(HEADER_AGENT, error))?;
         let boot: Boot = required(headers, HEADER_BOOT)?.parse().map_err(|error| bad_header(HEADER_BOOT, error))?;
-        let sequence = required(headers, HEADER_SEQUENCE)?.parse().ok().filter(|sequence| *sequence > 0);
+        let sequence =
+            required(headers, HEADER_SEQUENCE)?.parse().ok().filter(|sequence| (1..=MAX_SEQUENCE).contains(sequence));
         let sequence = Sequence(sequence.ok_or_else(|| bad_header(HEADER_SEQUENCE, "a whole number from 1"))?);
         if agent != resource.agent {
             return Err(bad_header(HEADER_AGENT, "not the agent that the resource names"));
@@ -103,14 +115,15 @@ fn bad_header(name: &'static str, fault: impl std::fmt::Display) -> Problem {
 }
 
 /// `ExportMetricsServiceResponse`, written by hand: field 1, `partial_success { rejected_data_points, error_message }`.
-fn partial_success(refused: &[Refusal]) -> Vec<u8> {
-    let Some(first) = refused.first() else { return Vec::new() };
-    let message: String = first.to_string().chars().take(100).collect();
+fn partial_success(refused: &Refused) -> Vec<u8> {
+    if refused.points == 0 {
+        return Vec::new();
+    }
     let mut inner = vec![0x08];
-    varint(&mut inner, refused.len() as u64);
+    varint(&mut inner, refused.points);
     inner.push(0x12);
-    varint(&mut inner, message.len() as u64);
-    inner.extend_from_slice(message.as_bytes());
+    varint(&mut inner, refused.why.len() as u64);
+    inner.extend_from_slice(refused.why.as_bytes());
     let mut outer = vec![0x0a];
     varint(&mut outer, inner.len() as u64);
     outer.extend(inner);
@@ -123,6 +136,17 @@ fn varint(bytes: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     bytes.push(value as u8);
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "wire-size", "the body is too large")
+            }
+            status => Self::new(status, "body", "the body did not arrive whole"),
+        }
+    }
 }
 
 impl From<DecodeError> for Problem {

@@ -31,10 +31,10 @@ impl Ingested {
         }
     }
 
-    pub fn taken(&self, bytes: usize, refused_points: usize) {
+    pub fn taken(&self, bytes: usize, refused_points: u64) {
         self.batches.add(1, &[]);
         self.bytes.add(bytes as u64, &[]);
-        self.refused_points.add(refused_points as u64, &[]);
+        self.refused_points.add(refused_points, &[]);
     }
 
     pub fn refused(&self, reason: &'static str) {

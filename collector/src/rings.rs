@@ -123,11 +123,11 @@ impl From<Rings> for Vec<Ring> {
 impl Ring {
     fn add(&mut self, point: &Point, width: Duration) -> bool {
         let begin = point.begin.slot(width);
-        self.newest = self.newest.max(point.end);
-        let horizon = self.newest - HORIZON;
+        let horizon = self.newest.max(point.end) - HORIZON;
         if begin < horizon {
             return false;
         }
+        self.newest = self.newest.max(point.end);
         while self.slots.front().is_some_and(|slot| slot.begin < horizon) {
             self.slots.pop_front();
         }

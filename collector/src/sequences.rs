@@ -1,6 +1,6 @@
 //! Who has been counted up to where. A batch is known by (agent, boot, sequence); a replay changes nothing, whenever it comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Boot, Origin};
@@ -10,11 +10,11 @@ pub struct Sequences {
     boots: BTreeMap<(AgentId, Boot), Seen>,
 }
 
-/// Everything up to `through`, and some beyond it.
+/// Runs of sequences, `first → last`, none touching the next: a hole that is never filled costs one run, not one for each
+/// batch after it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Seen {
-    through: u64,
-    beyond: BTreeSet<u64>,
+    runs: BTreeMap<u64, u64>,
 }
 
 impl Sequences {
@@ -32,18 +32,19 @@ impl Sequences {
 
 impl Seen {
     fn count(&mut self, sequence: u64) -> bool {
-        if sequence <= self.through || !self.beyond.insert(sequence) {
+        let before = self.runs.range(..=sequence).next_back().map(|(first, last)| (*first, *last));
+        if before.is_some_and(|(_, last)| sequence <= last) {
             return false;
         }
-        while self.beyond.remove(&(self.through + 1)) {
-            self.through += 1;
-        }
+        let first = before.filter(|(_, last)| last + 1 == sequence).map_or(sequence, |(first, _)| first);
+        let last = self.runs.remove(&(sequence + 1)).unwrap_or(sequence);
+        self.runs.insert(first, last);
         true
     }
 
     fn gaps(&self) -> u64 {
-        let highest = self.beyond.last().copied().unwrap_or(self.through);
-        highest - self.through - self.beyond.len() as u64
+        let highest = self.runs.last_key_value().map_or(0, |(_, last)| *last);
+        highest - self.runs.iter().map(|(first, last)| last - first + 1).sum::<u64>()
     }
 }
 

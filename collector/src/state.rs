@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, Series, ServiceName, Wall};
+use telemetry::{RegionName, Series, Wall};
 
 use crate::agents::Agents;
 use crate::cells::Cells;
 use crate::entry::{Batch, Entry, Point};
-use crate::hints::{HintDocument, Hints};
-use crate::policy::{Policy, Primary};
+use crate::hints::{HintDocument, Hints, View};
+use crate::policy::Policy;
 use crate::regions::Regions;
 use crate::rings::Rings;
 use crate::sequences::Sequences;
@@ -72,7 +72,7 @@ impl State {
 
     pub fn is_primary(policy: &Policy, series: &Series) -> bool {
         let primary = policy.services.get(&series.service).map(|service| &service.primary);
-        primary.is_some_and(|Primary { probe, phase }| *probe == series.probe && *phase == series.phase)
+        primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase && !series.confirm)
     }
 
     fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
@@ -95,7 +95,7 @@ impl State {
             return;
         }
         // A backlog older than what a judgement would look at is history.
-        let news = point.end + policy.stale_after() > self.now;
+        let news = point.end + policy.stale_after() > self.now.max(received);
         let Some(id) = self.rings.add(point, policy.window) else {
             self.tally.late_points += 1;
             return;
@@ -121,16 +121,20 @@ impl State {
         self.cells.judge(&self.rings, &policy, self.now);
         self.regions.judge(&self.cells, &policy, self.now);
         let sources = self.sources();
-        let services: Vec<&ServiceName> = policy.services.keys().collect();
-        let view = crate::hints::View {
-            epoch: self.epoch,
-            now: self.now,
-            policy: &policy,
-            rings: &self.rings,
-            cells: &self.cells,
-            regions: &self.regions,
-        };
-        let hints = self.hints.rank(&view, &sources, &services);
-        hints.into_iter().map(Effect::Hint).collect()
+        let mut hints = std::mem::take(&mut self.hints);
+        hints.rank(&self.view(&policy), &sources);
+        self.hints = hints;
+        self.hints()
+    }
+
+    /// Every hint as it stands.
+    pub fn hints(&self) -> Vec<Effect> {
+        let Some(policy) = &self.policy else { return Vec::new() };
+        self.hints.documents(&self.view(policy)).map(Arc::new).map(Effect::Hint).collect()
+    }
+
+    fn view<'a>(&'a self, policy: &'a Policy) -> View<'a> {
+        let Self { epoch, now, rings, cells, regions, .. } = self;
+        View { epoch: *epoch, now: *now, policy, rings, cells, regions }
     }
 }

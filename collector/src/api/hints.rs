@@ -44,13 +44,17 @@ pub(super) struct Wanted {
 pub(super) async fn list(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,
-) -> Json<List<Arc<HintDocument>>> {
+) -> Result<Json<List<Arc<HintDocument>>>, Problem> {
     let board = snapshots.board();
+    let services: BTreeSet<_> = board.keys().map(|(_, service)| service.as_str()).collect();
+    if let Some(unknown) = wanted.service.as_deref().filter(|service| !services.contains(service)) {
+        return Err(Problem::unknown("service", unknown, services));
+    }
     let asked =
         board.iter().filter(|((_, service), _)| wanted.service.as_deref().is_none_or(|it| it == service.as_str()));
     let items: Vec<_> = asked.map(|(_, rendered)| Arc::clone(&rendered.document)).collect();
     let as_of = items.iter().filter_map(|document| document.generated()).max().unwrap_or_default();
-    Json(List::new(items, as_of))
+    Ok(Json(List::new(items, as_of)))
 }
 
 fn find<'a>(board: &'a Board, source: &str, service: &str) -> Result<&'a Rendered, Problem> {

@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use runtime::meters::Meters;
-use telemetry::Wall;
 
 use crate::core::Snapshots;
 use crate::problem::Problem;
@@ -13,9 +12,9 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Ready once the first time mark was judged: from then on there are hints.
+/// Ready once there are hints.
 pub(super) async fn readyz(State(snapshots): State<Snapshots>) -> Result<&'static str, Problem> {
-    if snapshots.state().now == Wall::default() {
+    if snapshots.board().is_empty() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "nothing was judged yet").retry_after(1));
     }
     Ok("ok\n")

@@ -5,18 +5,19 @@
 
 mod cost;
 mod document;
+mod eligibility;
 mod ranking;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 pub use cost::Cost;
 pub use document::{Excluded, HintDocument, Ranked, Stability};
-pub use ranking::{Basis, Exclusion, Why};
+pub use eligibility::Exclusion;
+pub use ranking::{Basis, Why};
 
 use crate::cells::Cells;
 use crate::policy::Policy;
@@ -41,24 +42,17 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// One document for each source and service that has any region.
-    pub fn rank(
-        &mut self,
-        view: &View<'_>,
-        sources: &[RegionName],
-        services: &[&ServiceName],
-    ) -> Vec<Arc<HintDocument>> {
-        let mut documents = Vec::with_capacity(sources.len() * services.len());
-        for (source, service) in
-            sources.iter().flat_map(|source| services.iter().map(move |service| (source, *service)))
-        {
-            if view.policy.regions_of(service).is_empty() {
-                continue;
-            }
+    /// Reviews the ranking of every source for every service that has a region; the others are forgotten.
+    pub fn rank(&mut self, view: &View<'_>, sources: &[RegionName]) {
+        self.all.retain(|(_, service), _| !view.policy.regions_of(service).is_empty());
+        let services = view.policy.services.keys().filter(|service| !view.policy.regions_of(service).is_empty());
+        for (service, source) in services.flat_map(|service| sources.iter().map(move |source| (service, source))) {
             let ranking = self.all.entry((source.clone(), service.clone())).or_default();
             ranking.review(view, source, service);
-            documents.push(Arc::new(ranking.document(view, source, service)));
         }
-        documents
+    }
+
+    pub fn documents(&self, view: &View<'_>) -> impl Iterator<Item = HintDocument> {
+        self.all.iter().map(|((source, service), ranking)| ranking.document(view, source, service))
     }
 }

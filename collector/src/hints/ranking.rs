@@ -1,21 +1,21 @@
 //! One ranking and how it may change.
 //!
 //! It is reviewed once for each closed window, and at once when its first place must be left. The first place changes only
-//! - *at once* when its region is down by quorum, has no fresh data while others have, or loses too much, or
+//! - *at once* when its region is down by quorum or loses too much,
+//! - *at the next review* when it can no longer be ranked while others can, or
 //! - *by winning*: a challenger is cheaper by a margin, intervals apart, in several closed windows running, and the first place
 //!   has stood long enough.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
 
 use super::cost::{Cost, wilson_lower};
+use super::eligibility::{Exclusion, by_distance, cell, eligible, loss_elsewhere};
 use super::weights::{self, STEP_EVERY, Weights};
 use super::{HintDocument, View, document};
-use crate::cells::{Cell, CellKey, State};
 
 /// A window is closed when its last reply could have arrived here.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,16 +32,6 @@ pub enum Basis {
     #[default]
     Prior,
     FailOpen,
-}
-
-/// Why a region is not ranked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Exclusion {
-    DownByQuorum { down: usize, eligible: usize },
-    NoData,
-    Stale,
-    FewSamples { samples: u64, needed: u64 },
-    NoReply,
 }
 
 /// Why the first place is the first.
@@ -87,7 +77,10 @@ pub(super) struct Ranking {
     weights_moved: Wall,
     /// The begin of the newest slot that was open at the last review.
     reviewed: Wall,
-    /// When anything was last fresh.
+    /// Whether it ever stood on measurements of this source.
+    measured: bool,
+    /// When anything was first and last fresh.
+    first_heard: Wall,
     heard: Wall,
     tier: BTreeSet<RegionName>,
     meaning: Option<document::Meaning>,
@@ -95,10 +88,7 @@ pub(super) struct Ranking {
 
 impl Ranking {
     pub(super) fn review(&mut self, view: &View<'_>, source: &RegionName, service: &ServiceName) {
-        if self.order.is_empty() {
-            self.order = by_distance(view, source, service);
-            self.since = view.now;
-        }
+        self.follow_policy(view, source, service);
         let closed = (view.now - GRACE).slot(view.policy.window);
         let emergency = self.must_leave(view, source, service);
         let isolation_changed = view.regions.is_isolated(source) != (self.why == Why::SourceIsolated);
@@ -118,6 +108,46 @@ impl Ranking {
         document::write(self, view, source, service)
     }
 
+    /// Only regions that have the service now; before anything was measured, all of them, the nearest first.
+    fn follow_policy(&mut self, view: &View<'_>, source: &RegionName, service: &ServiceName) {
+        let regions = view.policy.regions_of(service);
+        let first = self.order.first().cloned();
+        self.order.retain(|region| regions.contains_key(region));
+        if self.order.is_empty() || !self.measured {
+            self.order = by_distance(view, source, service);
+            self.step_back(view, service);
+        }
+        if self.order.first() != first.as_ref() {
+            self.since = view.now;
+        }
+        self.give_up_weights(|region| !regions.contains_key(region));
+    }
+
+    /// Nothing fresh is known from here, but others see: what they see down by quorum goes behind the rest.
+    fn step_back(&mut self, view: &View<'_>, service: &ServiceName) {
+        let is_down = |region: &RegionName| view.regions.is_down(service, region);
+        let capacity = |regions: &mut dyn Iterator<Item = &RegionName>| -> f64 {
+            regions.map(|it| view.policy.capacity(it)).sum()
+        };
+        let (down, whole) =
+            (capacity(&mut self.order.iter().filter(|it| is_down(it))), capacity(&mut self.order.iter()));
+        let Some(first) = self.order.first().cloned().filter(|_| down > 0.0 && down <= whole / 2.0) else { return };
+        self.order.sort_by_key(is_down);
+        if self.order.first() != Some(&first) {
+            self.since = view.now;
+            self.why = Why::Left { region: first, because: "it is down by quorum".to_owned() };
+        }
+        self.give_up_weights(is_down);
+    }
+
+    /// The shares of regions that are left go to the first place.
+    fn give_up_weights(&mut self, left: impl Fn(&RegionName) -> bool) {
+        if let Some(first) = self.order.first().filter(|_| self.weights.keys().any(&left)) {
+            let goal = Weights::from([(first.clone(), weights::WHOLE)]);
+            self.weights = weights::without_lost(&self.weights, &goal, |region| !left(region));
+        }
+    }
+
     /// Why the measured first place cannot stay, if so.
     fn must_leave(&self, view: &View<'_>, source: &RegionName, service: &ServiceName) -> Option<String> {
         let first = self.order.first().filter(|_| self.basis == Basis::Measured)?;
@@ -126,7 +156,8 @@ impl Ranking {
         }
         let recent = &cell(view, source, service, first)?.recent;
         let shown = wilson_lower(recent.lost(), recent.samples());
-        let enough = recent.samples() >= view.policy.hints.min_samples && shown > view.policy.hints.emergency_loss;
+        let hints = &view.policy.hints;
+        let enough = recent.samples() >= hints.min_samples / 2 && shown > hints.emergency_loss;
         // Where the source's other paths lose as well, the fault is near the source, and to move would not help.
         let elsewhere = loss_elsewhere(view, source, service, first);
         (enough && elsewhere < shown / 2.0).then(|| format!("it loses at least {:.0} %", shown * 100.0))
@@ -141,22 +172,28 @@ impl Ranking {
         emergency: Option<String>,
     ) {
         self.measure(view, source, service);
-        if let Some(why) = self.fails_open(view, source, service).filter(|_| self.basis != Basis::Prior) {
+        if let Some(why) = self.fails_open(view, source, service) {
             (self.basis, self.why, self.challenger) = (Basis::FailOpen, why, None);
             self.heard = view.now;
             return;
         }
-        if self.costs.is_empty() {
+        if self.costs.is_empty() || self.is_warming(view) {
             self.wait(view, source, service);
             return;
         }
         self.heard = view.now;
-        let warming = self.excluded.values().any(|exclusion| matches!(exclusion, Exclusion::FewSamples { .. }));
-        if self.basis == Basis::Prior && warming {
-            return;
+        let left = self.take_places(view, new_window, emergency);
+        self.share(view, left.as_ref());
+    }
+
+    /// Before the first measured order all regions that are probed get the time to gather samples, so that the quickest to do
+    /// so is not taken for the best.
+    fn is_warming(&mut self, view: &View<'_>) -> bool {
+        if self.first_heard == Wall::default() {
+            self.first_heard = view.now;
         }
-        self.take_places(view, new_window, emergency);
-        self.share(view);
+        let gathering = self.excluded.values().any(|exclusion| matches!(exclusion, Exclusion::FewSamples { .. }));
+        !self.measured && gathering && view.now.since(self.first_heard) < view.policy.hints.lookback
     }
 
     /// Costs of the eligible regions, and why the others are not.
@@ -173,19 +210,24 @@ impl Ranking {
 
     /// Nothing is eligible: what was known stands, and says how old it is.
     fn wait(&mut self, view: &View<'_>, source: &RegionName, service: &ServiceName) {
-        if self.basis == Basis::Prior {
+        self.challenger = None;
+        if !self.measured {
+            self.basis = Basis::Prior;
+            if !matches!(self.why, Why::Left { .. }) {
+                self.why = Why::Nearest;
+            }
             return;
         }
         let silence = view.now.since(self.heard);
         if silence >= view.policy.hints.forget_after {
-            let version = self.version;
-            *self = Self { version, reviewed: self.reviewed, since: view.now, ..Self::default() };
-            self.order = by_distance(view, source, service);
-        } else if silence >= view.policy.hints.last_known_good_after {
-            self.basis = Basis::LastKnownGood;
+            let (version, meaning) = (self.version, self.meaning.take());
+            *self = Self { version, meaning, reviewed: self.reviewed, ..Self::default() };
+            self.follow_policy(view, source, service);
+            return;
         }
-        self.why = if self.basis == Basis::Prior { Why::Nearest } else { Why::Frozen };
-        self.challenger = None;
+        self.basis = if silence >= view.policy.hints.last_known_good_after { Basis::LastKnownGood } else { self.basis };
+        self.why = Why::Frozen;
+        self.step_back(view, service);
     }
 
     /// Measurement alone never takes away more than half of a service's capacity, and a source that sees everything fail
@@ -196,19 +238,23 @@ impl Ranking {
         }
         let capacity = |region: &&RegionName| view.policy.capacity(region);
         let whole: f64 = view.policy.regions_of(service).keys().map(capacity).sum();
-        let taken = |(_, exclusion): &(&RegionName, &Exclusion)| {
-            matches!(exclusion, Exclusion::DownByQuorum { .. } | Exclusion::NoReply)
+        let some_are_fresh = !self.costs.is_empty();
+        let taken = |(_, exclusion): &(&RegionName, &Exclusion)| match exclusion {
+            Exclusion::DownByQuorum { .. } | Exclusion::NoReply => true,
+            Exclusion::Stale => some_are_fresh,
+            Exclusion::NoData | Exclusion::FewSamples { .. } => false,
         };
         let lost: f64 = self.excluded.iter().filter(taken).map(|(region, _)| capacity(&region)).sum();
         (lost > whole / 2.0).then_some(Why::TooMuchLost)
     }
 
-    fn take_places(&mut self, view: &View<'_>, new_window: bool, emergency: Option<String>) {
+    /// Answers the region that had to be left, if one had.
+    fn take_places(&mut self, view: &View<'_>, new_window: bool, emergency: Option<String>) -> Option<RegionName> {
         let mut sorted: Vec<_> = self.costs.iter().map(|(region, cost)| (region.clone(), cost.ms)).collect();
         sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let Some((best, _)) = sorted.first().cloned() else { return };
-        let was_measured = self.basis != Basis::Prior;
-        let first = self.order.first().cloned().filter(|_| was_measured);
+        let (best, _) = sorted.first().cloned()?;
+        let first = self.order.first().cloned().filter(|_| self.measured);
+        let (before, was_measured) = (first.clone(), std::mem::replace(&mut self.measured, true));
         self.basis = Basis::Measured;
         let (first, why) = match first {
             None => (best, Why::Cheapest),
@@ -220,8 +266,10 @@ impl Ranking {
         if self.order.first() != Some(&first) || !was_measured {
             (self.since, self.challenger) = (view.now, None);
         }
+        let left = before.filter(|before| *before != first && matches!(why, Why::Left { .. }));
         self.why = why;
         self.order = self.arrange(first, sorted);
+        left
     }
 
     /// The first place against the cheapest. Wins are counted once for each closed window.
@@ -273,7 +321,7 @@ impl Ranking {
     }
 
     /// Equals share by capacity; shares move slowly, except away from a region that had to be left.
-    fn share(&mut self, view: &View<'_>) {
+    fn share(&mut self, view: &View<'_>, left: Option<&RegionName>) {
         let Some(first) = self.order.first().cloned() else { return };
         let Some(base) = self.costs.get(&first).map(|cost| cost.ms) else { return };
         let tier_ms = view.policy.hints.tier_ms;
@@ -285,75 +333,17 @@ impl Ranking {
         let tier: BTreeSet<_> = near.collect();
         let goal = weights::by_capacity(tier.iter().map(|region| (region, view.policy.capacity(region))));
         self.tier = tier;
-        let left = |region: &RegionName| match &self.why {
-            Why::Left { region: from, .. } => from == region,
-            _ => false,
-        };
         if self.weights.is_empty() {
             (self.weights, self.weights_moved) = (goal, view.now);
-        } else if self.weights.keys().any(|region| left(region) || !self.costs.contains_key(region)) {
-            let stays = |region: &RegionName| !left(region) && self.costs.contains_key(region);
+        } else if !self.weights.keys().all(|region| self.stays(region, left)) {
+            let stays = |region: &RegionName| self.stays(region, left);
             self.weights = weights::without_lost(&self.weights, &goal, stays);
         } else if view.now.since(self.weights_moved) >= STEP_EVERY {
             (self.weights, self.weights_moved) = (weights::step(&self.weights, &goal), view.now);
         }
     }
-}
 
-fn eligible(
-    view: &View<'_>,
-    source: &RegionName,
-    service: &ServiceName,
-    region: &RegionName,
-) -> Result<Cost, Exclusion> {
-    if let Some(health) = view.regions.get(service, region).filter(|_| view.regions.is_down(service, region)) {
-        return Err(Exclusion::DownByQuorum { down: health.down, eligible: health.eligible });
-    }
-    let cell = cell(view, source, service, region).ok_or(Exclusion::NoData)?;
-    if cell.state == State::Stale {
-        return Err(Exclusion::Stale);
-    }
-    let (hints, series) = (&view.policy.hints, cell.series());
-    let from = (view.now - hints.lookback).slot(view.policy.window);
-    let samples = view.rings.merge(series.iter().copied(), from, Wall(u64::MAX)).samples();
-    if samples < hints.min_samples {
-        return Err(Exclusion::FewSamples { samples, needed: hints.min_samples });
-    }
-    if cell.state == State::Down {
-        return Err(Exclusion::NoReply);
-    }
-    Cost::of(view.rings, &series, view.policy, view.now).ok_or(Exclusion::NoReply)
-}
-
-fn cell<'a>(view: &View<'a>, source: &RegionName, service: &ServiceName, region: &RegionName) -> Option<&'a Cell> {
-    view.cells.get(&CellKey { service: service.clone(), source: source.clone(), region: region.clone() })
-}
-
-/// The loss that all regions but one show to a source.
-fn loss_elsewhere(view: &View<'_>, source: &RegionName, service: &ServiceName, but: &RegionName) -> f64 {
-    let others = view.cells.of_service(service).filter(|(key, _)| key.source == *source && key.region != *but);
-    let (lost, samples) =
-        others.fold((0, 0), |sum, (_, cell)| (sum.0 + cell.recent.lost(), sum.1 + cell.recent.samples()));
-    wilson_lower(lost, samples)
-}
-
-/// The static order: the nearest first, by great circle.
-fn by_distance(view: &View<'_>, source: &RegionName, service: &ServiceName) -> Vec<RegionName> {
-    let regions = view.policy.regions_of(service);
-    let mut order: Vec<_> =
-        regions.into_keys().map(|region| (view.policy.distance_km(source, region), region.clone())).collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    order.into_iter().map(|(_, region)| region).collect()
-}
-
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DownByQuorum { down, eligible } => write!(f, "down: {down} of {eligible} sources get no reply"),
-            Self::NoData => write!(f, "not measured from here"),
-            Self::Stale => write!(f, "no fresh data"),
-            Self::FewSamples { samples, needed } => write!(f, "{samples} samples, {needed} needed"),
-            Self::NoReply => write!(f, "no reply from here"),
-        }
+    fn stays(&self, region: &RegionName, left: Option<&RegionName>) -> bool {
+        left != Some(region) && self.costs.contains_key(region)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use telemetry::RegionName;
 
 /// All weights of a hint together.
-const WHOLE: u32 = 100;
+pub(super) const WHOLE: u32 = 100;
 /// Nobody stampedes: a weight moves by at most so much in so long.
 const STEP: u32 = 4;
 pub(super) const STEP_EVERY: Duration = Duration::from_mins(5);

@@ -20,3 +20,13 @@ fn every_bad_file_is_told_in_full() {
         insta::assert_snapshot!(file.file_stem().unwrap().to_str().unwrap(), faults);
     }
 }
+
+#[test]
+fn the_program_ends_with_64_and_tells_every_fault() {
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_isochrone-collector"))
+        .args(["check", "--config", "tests/bad/five-faults.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(64));
+    assert!(String::from_utf8(told.stderr).unwrap().contains("5 faults"));
+}

@@ -174,7 +174,8 @@ async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing()
         let (found, problem) = door.post(sequence, encoding, body).await;
         assert_eq!((found.as_u16(), problem["code"].as_str()), (status, Some(code)), "{problem}");
     }
-    assert_eq!(door.post("1", None, vec![0; 150_000]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let (status, problem) = door.post("1", None, vec![0; 150_000]).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("wire-size")));
     assert_eq!(door.samples().await, 0);
     assert_eq!(door.post("1", None, good).await.0, StatusCode::OK);
     assert_eq!(door.samples().await, 3);

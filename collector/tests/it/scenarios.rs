@@ -34,6 +34,9 @@ struct Scenario {
     paths: Vec<(String, String)>,
     #[serde(default)]
     dwell_s: Option<u64>,
+    /// From which second on a source's agent is another one.
+    #[serde(default)]
+    replaced: BTreeMap<RegionName, u64>,
     expect: BTreeMap<String, Expected>,
 }
 
@@ -152,6 +155,11 @@ impl<'a> Run<'a> {
 
     /// What an agent learns in this second: replies to what it sent now, losses of what it sent a timeout ago.
     fn batch(&self, source: &RegionName, second: u64) -> Batch {
+        let replaced = self.scenario.replaced.get(source).is_some_and(|from| second >= *from);
+        let agent = format!("{source}-{}", if replaced { 2 } else { 1 });
+        let point = |source: &RegionName, region: &RegionName, second, outcome, ms| {
+            point(&agent, source, region, second, outcome, ms)
+        };
         let mut points = Vec::new();
         for ((_, region), strip) in self.strips.iter().filter(|((from, _), _)| from == source) {
             let at = |second: u64| strip.get(second as usize).or(strip.last()).copied().unwrap_or('_');
@@ -167,8 +175,7 @@ impl<'a> Run<'a> {
             let lost = Outcome::Failure(FailureKind::Timeout);
             points.extend(timed_out.map(|sent| point(source, region, sent, lost, 1000.0)));
         }
-        let agent = format!("{source}-1").parse().unwrap();
-        let origin = Origin { agent, boot: Boot(1), sequence: Sequence(second + 1) };
+        let origin = Origin { agent: agent.parse().unwrap(), boot: Boot(1), sequence: Sequence(second + 1) };
         let received = BEGIN + Duration::from_secs(second + 1);
         Batch { origin, source: source.clone(), received, version: String::new(), points, vitals: Vitals::default() }
     }
@@ -233,9 +240,9 @@ fn policy(scenario: &Scenario) -> Policy {
     }
 }
 
-fn point(source: &RegionName, region: &RegionName, second: u64, outcome: Outcome, ms: f64) -> Point {
+fn point(agent: &str, source: &RegionName, region: &RegionName, second: u64, outcome: Outcome, ms: f64) -> Point {
     let series = Series {
-        agent: format!("{source}-1").parse().unwrap(),
+        agent: agent.parse().unwrap(),
         source: source.clone(),
         target: format!("{region}-voice-1").parse().unwrap(),
         region: region.clone(),

@@ -143,11 +143,13 @@ fn a_batch_cut_short_is_malformed() {
 
 #[test]
 fn each_bad_point_is_refused_for_its_own_reason() {
-    let cases: [(BadPoint, Vec<u8>); 6] = [
+    let cases: [(BadPoint, Vec<u8>); 8] = [
         (BadPoint::Count, spoiled(|point, _| point.count += 1)),
         (BadPoint::Negative, spoiled(|point, _| point.negative = point.positive.clone())),
         (BadPoint::Buckets, spoiled(|point, _| point.positive.as_mut().unwrap().bucket_counts = vec![1; 20_000])),
         (BadPoint::Scale, spoiled(|point, _| point.scale = 21)),
+        (BadPoint::Range, spoiled(|point, _| point.positive.as_mut().unwrap().offset = 1_000_000)),
+        (BadPoint::Range, spoiled(|point, _| point.positive.as_mut().unwrap().offset = -1_000_000)),
         (BadPoint::Time, spoiled(|point, _| point.time_unix_nano = 1)),
         (BadPoint::Cumulative, spoiled(|_, temporality| *temporality = 2)),
     ];

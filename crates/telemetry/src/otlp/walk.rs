@@ -2,6 +2,7 @@
 //! before, and only the first time are they worth parsing.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use super::wire::{Field, Fields, each, utf8, varint, zigzag};
 use crate::histogram::{Bucket, Histogram};
@@ -9,6 +10,9 @@ use crate::time::Wall;
 
 /// More buckets than scale 8 has between a nanosecond and an hour.
 const MAX_BUCKETS: usize = 16_384;
+
+/// Powers of two of a second that a duration may be: outside them a value would not be a number of any use.
+const LOG2_SECONDS: RangeInclusive<f64> = -40.0..=20.0;
 
 const DELTA: u64 = 1;
 
@@ -28,6 +32,8 @@ pub enum BadPoint {
     Buckets,
     #[error("a scale outside -10 to 20")]
     Scale,
+    #[error("a duration below a picosecond or above twelve days")]
+    Range,
     #[error("it ends before it begins, or has no time")]
     Time,
     #[error("cumulative; only delta temporality adds up across restarts")]
@@ -184,6 +190,10 @@ impl Exponential<'_> {
             Ok(positive) => positive,
             Err(fault) => return Ok(Err(fault)),
         };
+        let log2 = |bucket: &Bucket| f64::from(bucket.index) * (-f64::from(scale)).exp2();
+        if !positive.iter().all(|bucket| LOG2_SECONDS.contains(&log2(bucket))) {
+            return Ok(Err(BadPoint::Range));
+        }
         let Ok(zeros) = u32::try_from(self.zeros) else { return Ok(Err(BadPoint::Buckets)) };
         let histogram = Histogram::from_buckets(scale, zeros, positive);
         Ok(if histogram.count() == self.count { Ok(histogram) } else { Err(BadPoint::Count) })
