@@ -38,28 +38,27 @@ impl Binary {
         }
     }
 
-    /// Beside the program that runs now: `target/<profile>`, for a test one folder up.
-    pub fn path(self) -> anyhow::Result<PathBuf> {
-        let program = std::env::current_exe().context("find this program")?;
-        let folders = program.ancestors().skip(1).take(2);
-        let found = folders.map(|folder| folder.join(self.name())).find(|path| path.exists());
-        found.with_context(|| format!("{} is not built; `cargo xtask test` builds it", self.name()))
+    fn path(self, programs: &Path) -> anyhow::Result<PathBuf> {
+        let path = programs.join(self.name());
+        anyhow::ensure!(path.exists(), "{} is not built; `cargo xtask test` builds it", path.display());
+        Ok(path)
     }
 }
 
 impl Process {
     /// Starts it; what it logs goes to `<dir>/<name>.log`.
     pub fn start<A: AsRef<OsStr>>(
-        program: &Path,
+        (binary, programs): (Binary, &Path),
         name: &str,
         dir: &Path,
         args: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Self> {
+        let program = binary.path(programs)?;
         let log = dir.join(format!("{name}.log"));
         let file =
             File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
         let out = file.try_clone().context("share the log file")?;
-        let child = Command::new(program)
+        let child = Command::new(&program)
             .args(args)
             .stdin(Stdio::null())
             .stdout(out)

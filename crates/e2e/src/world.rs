@@ -22,6 +22,8 @@ pub struct WorldOptions {
     /// Where the planet's control and the collector listen; port 0 takes a free one.
     pub control: String,
     pub listen: String,
+    /// The folder with our binaries: `target/<profile>`.
+    pub programs: PathBuf,
 }
 
 #[derive(Debug)]
@@ -37,12 +39,16 @@ pub struct World {
     collector: Option<Process>,
     agents: BTreeMap<String, Process>,
     listen: String,
+    programs: PathBuf,
     dir: TempDir,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { regions: 8, seed: 1, control: "127.0.0.1:0".into(), listen: "127.0.0.1:0".into() }
+        // A test stands in `target/<profile>/deps`.
+        let test = std::env::current_exe().unwrap_or_default();
+        let programs = test.ancestors().nth(2).unwrap_or(&test).to_owned();
+        Self { regions: 8, seed: 1, control: "127.0.0.1:0".into(), listen: "127.0.0.1:0".into(), programs }
     }
 }
 
@@ -53,7 +59,8 @@ impl World {
         // The agents' configuration names the collector before it runs, so its port is chosen here.
         let listen = free_port(&options.listen)?;
         let planet = Planet::start(options, &listen, dir.path())?;
-        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, dir };
+        let programs = options.programs.clone();
+        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, programs, dir };
         world.start_collector()?;
         for region in world.planet.regions()? {
             world.start_agent(&region)?;
@@ -66,7 +73,7 @@ impl World {
         drop(fs::remove_file(&address));
         let args =
             ["run".as_ref(), "--config".as_ref(), config.as_os_str(), "--address-file".as_ref(), address.as_os_str()];
-        let mut collector = Process::start(&Binary::Collector.path()?, "collector", self.dir.path(), args)?;
+        let mut collector = Process::start((Binary::Collector, &self.programs), "collector", self.dir.path(), args)?;
         collector.address(&address)?;
         self.collector = Some(collector);
         Ok(())
@@ -76,7 +83,8 @@ impl World {
         let config = self.file(&format!("agent-{region}.toml"));
         let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let name = format!("agent-{region}");
-        self.agents.insert(region.to_owned(), Process::start(&Binary::Agent.path()?, &name, self.dir.path(), args)?);
+        self.agents
+            .insert(region.to_owned(), Process::start((Binary::Agent, &self.programs), &name, self.dir.path(), args)?);
         Ok(())
     }
 
@@ -161,7 +169,7 @@ impl Planet {
             format!("--write-config={}", dir.display()),
             format!("--address-file={}", address.display()),
         ];
-        let mut process = Process::start(&Binary::Planet.path()?, "planet", dir, args)?;
+        let mut process = Process::start((Binary::Planet, &options.programs), "planet", dir, args)?;
         let control = process.address(&address)?;
         until("ready from the planet", Duration::from_secs(20), || {
             process.log().lines().any(|line| line == "ready").then_some(())

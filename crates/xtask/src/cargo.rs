@@ -24,6 +24,12 @@ pub(crate) fn root() -> PathBuf {
     folder.ancestors().nth(2).unwrap_or(folder).to_owned()
 }
 
+/// Where the binaries of [`PROFILE`] are: this program's own folder is that of another profile, beside it.
+pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("find this program")?;
+    Ok(this.ancestors().nth(2).unwrap_or(&this).join(PROFILE))
+}
+
 fn command() -> Command {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.current_dir(root());
