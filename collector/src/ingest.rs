@@ -11,6 +11,7 @@ use runtime::Clock;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 use telemetry::{Boot, Origin, Outcome, Sequence};
 
+use crate::bodies::Bodies;
 use crate::config::Limits;
 use crate::decode::{Catalog, DecodeError, Refused, inflate, sender};
 use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
@@ -30,6 +31,7 @@ pub struct Ingest {
     pub alarm: Alarm,
     pub limits: Limits,
     pub catalog: Arc<Mutex<Catalog>>,
+    pub bodies: Arc<Mutex<Bodies>>,
     pub meters: Arc<Ingested>,
 }
 
@@ -58,6 +60,10 @@ impl Ingest {
         let (entry, refused, envelope) = {
             let inflated = inflate(body, encoding, self.limits.inflated_bytes)?;
             let envelope = self.envelope(headers, &inflated, encoding)?;
+            if !self.bodies.lock().unwrap_or_else(PoisonError::into_inner).agree(&envelope.origin, body) {
+                let detail = "another body came under this agent, boot and sequence";
+                return Err(Problem::new(StatusCode::CONFLICT, "conflict", detail));
+            }
             let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
             let (batch, refused) = catalog.read(envelope.clone(), &inflated)?;
             (batch, refused, envelope)

@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod api;
+pub mod bodies;
 pub mod cells;
 pub mod config;
 pub mod core;

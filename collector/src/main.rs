@@ -107,6 +107,7 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
         alarm: Arc::clone(&alarm),
         limits: config.limits,
         catalog: Arc::new(Catalog::new(uuid::Uuid::new_v4().as_u128() as u64).into()),
+        bodies: Arc::default(),
         meters: Arc::new(Ingested::new(&meters)),
     };
 

@@ -49,6 +49,7 @@ impl Door {
             alarm: Arc::default(),
             limits: Limits { wire_bytes: 100_000, inflated_bytes: 200_000 },
             catalog: Arc::new(Catalog::new(7).into()),
+            bodies: Arc::default(),
             meters: Arc::new(Ingested::new(&meters)),
         };
         let router = api::router(ingest, core.snapshots(), meters);
@@ -178,6 +179,8 @@ async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing()
     assert_eq!((status, problem["code"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("wire-size")));
     assert_eq!(door.samples().await, 0);
     assert_eq!(door.post("1", None, good).await.0, StatusCode::OK);
+    let (status, problem) = door.post("1", None, body(door.clock)).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::CONFLICT, Some("conflict")));
     assert_eq!(door.samples().await, 3);
 }
 

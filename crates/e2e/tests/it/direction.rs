@@ -28,6 +28,7 @@ const COLLECTOR: &[&str] = &[
     "core",
     "meters",
     "problem",
+    "bodies",
     "ingest",
     "api",
     "server",

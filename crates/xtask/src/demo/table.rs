@@ -72,7 +72,7 @@ impl Table {
 
     fn head(&self) -> String {
         format!(
-            "Isochrone · page {}\nbreak something: curl -d '{{\"kind\":\"service_down\",\"region\":\"fra\",\"service\":\"voice\"}}' {}/faults   heal it: curl -X DELETE {}/faults/1",
+            "Isochrone · page {}\nbreak something  curl -d '{{\"kind\":\"service_down\",\"region\":\"fra\",\"service\":\"voice\"}}' {}/faults\nheal it          curl -X DELETE {}/faults/1",
             self.page, self.control, self.control
         )
     }
