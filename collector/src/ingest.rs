@@ -168,7 +168,6 @@ impl From<DecodeError> for Problem {
 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
-        tracing::warn!(%error, "batch not taken");
         match error {
             AppendError::Submit(journal::SubmitError::Full { .. }) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "overload", "the log is behind").retry_after(1)

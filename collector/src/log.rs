@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use journal::{
@@ -60,6 +61,8 @@ pub struct Log {
 pub struct Appender {
     committer: Arc<Committer>,
     feed: SyncSender<(Position, Entry)>,
+    /// Whether the last entry got in: the log tells a change of it, once.
+    takes: Arc<AtomicBool>,
 }
 
 impl Log {
@@ -92,7 +95,8 @@ impl Log {
     pub fn start(self) -> Result<(Appender, Feed), LogError> {
         let committer = Committer::start(self.journal, "log", QUEUE).map_err(LogError::Thread)?;
         let (feed, entries) = mpsc::sync_channel(FEED);
-        Ok((Appender { committer: Arc::new(committer), feed }, entries))
+        let takes = Arc::new(AtomicBool::new(true));
+        Ok((Appender { committer: Arc::new(committer), feed, takes }, entries))
     }
 }
 
@@ -112,6 +116,16 @@ fn decode(position: Position, bytes: &[u8], catalog: &mut Catalog) -> Result<Ent
 impl Appender {
     /// Resolves once the entry is durable, and is on its way to the fold.
     pub async fn append(&self, record: &Record<'_>, entry: Entry) -> Result<Position, AppendError> {
+        let appended = self.try_append(record, entry).await;
+        match (self.takes.swap(appended.is_ok(), Ordering::Relaxed), &appended) {
+            (true, Err(error)) => tracing::warn!(error = error as &dyn std::error::Error, "the log takes nothing"),
+            (false, Ok(_)) => tracing::info!("the log takes entries again"),
+            _ => {}
+        }
+        appended
+    }
+
+    async fn try_append(&self, record: &Record<'_>, entry: Entry) -> Result<Position, AppendError> {
         let (done, durable) = oneshot::channel();
         let feed = self.feed.clone();
         self.committer.submit(record.encode()?, move |position| {
