@@ -12,9 +12,14 @@ fn agent() -> Agent {
 }
 
 pub fn get(url: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(&get_text(url)?).with_context(|| format!("read {url}"))
+}
+
+/// The body as it came, byte for byte.
+pub fn get_text(url: &str) -> anyhow::Result<String> {
     let mut answer = agent().get(url).call().with_context(|| format!("get {url}"))?;
     anyhow::ensure!(answer.status().is_success(), "get {url}: {}", answer.status());
-    answer.body_mut().read_json().with_context(|| format!("read {url}"))
+    answer.body_mut().read_to_string().with_context(|| format!("read {url}"))
 }
 
 pub fn post(url: &str, body: &Value) -> anyhow::Result<Value> {
