@@ -93,7 +93,7 @@ impl Assembler {
         }
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
-        Measured { labels: self.plan.get(series).labels.clone(), window: Window { begin, end, outcomes } }
+        Measured { subject: self.plan.get(series).subject.clone(), window: Window { begin, end, outcomes } }
     }
 }
 

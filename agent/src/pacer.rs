@@ -36,7 +36,7 @@ pub struct Pacer {
 
 impl Pacer {
     pub fn new(plan: Plan, window: Duration, outbox: SyncSender<Handover>, tally: Instruments, now: Now) -> Self {
-        let cadence = |planned: &Planned| Cadence::of(&planned.labels.series, planned.every);
+        let cadence = |planned: &Planned| Cadence::of(&planned.subject.series, planned.every);
         let cadences = plan.series().iter().map(cadence).collect();
         Self {
             schedule: Schedule::start(cadences, now),
@@ -121,7 +121,7 @@ impl Pacer {
         let order = Order { token, errand: planned.errand, timeout: planned.timeout };
         match prober.send(order) {
             Ok(launch) => {
-                self.tally.sent(planned.labels.series.probe.as_str());
+                self.tally.sent(planned.subject.series.probe.as_str());
                 self.lateness.push(launch.sent().unwrap_or(now).since(due.at));
                 self.flights.begin(due, order, launch, now);
                 self.recorder.begin(due);

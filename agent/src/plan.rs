@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry::otlp::build::Labels;
+use telemetry::otlp::build::Subject;
 use telemetry::{Family, Series};
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -23,7 +23,7 @@ pub struct Plan {
 
 #[derive(Debug)]
 pub struct Planned {
-    pub labels: Arc<Labels>,
+    pub subject: Arc<Subject>,
     pub errand: Errand,
     pub every: Duration,
     pub timeout: Duration,
@@ -88,12 +88,13 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
             phase: asked.phase.parse().expect("a phase is a name"),
             family,
             confirm: false,
+            labels: telemetry::Labels::new(),
         };
         let port = target.endpoint.port.filter(|_| probe.kind != ProbeKind::Icmp);
         let errand = address.map_or(Errand::Nowhere, |address| (asked.errand)(address, port.unwrap_or_default()));
         let address = target.endpoint.host.to_string();
-        let labels = Arc::new(Labels { series, address, port, transport: asked.transport });
-        Planned { labels, errand, every: asked.every, timeout: probe.timeout }
+        let subject = Arc::new(Subject { series, address, port, transport: asked.transport });
+        Planned { subject, errand, every: asked.every, timeout: probe.timeout }
     };
     let asked = target.probes.iter().flat_map(|probe| asked(probe).into_iter().map(move |asked| (probe, asked)));
     asked.map(|(probe, asked)| each(probe, asked)).collect()
@@ -167,7 +168,7 @@ mod tests {
         let met: Vec<_> = plan
             .series()
             .iter()
-            .map(|planned| (planned.labels.series.phase.to_string(), planned.errand, planned.every.as_secs()))
+            .map(|planned| (planned.subject.series.phase.to_string(), planned.errand, planned.every.as_secs()))
             .collect();
         let expected =
             [("rtt".to_owned(), Errand::VoicePing(to), 1), ("discovery".to_owned(), Errand::VoiceDiscovery(to), 10)];
@@ -178,9 +179,9 @@ mod tests {
     #[test]
     fn an_icmp_series_has_no_port_and_the_family_of_its_address() {
         let plan = Plan::new(&config("[2001:db8::1]:443", "icmp"), &Addresses::new());
-        let Planned { labels, errand, .. } = &plan.series()[0];
-        assert_eq!((labels.port, labels.address.as_str(), labels.transport), (None, "2001:db8::1", "icmp"));
-        assert_eq!((labels.series.family, *errand), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));
+        let Planned { subject, errand, .. } = &plan.series()[0];
+        assert_eq!((subject.port, subject.address.as_str(), subject.transport), (None, "2001:db8::1", "icmp"));
+        assert_eq!((subject.series.family, *errand), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));
     }
 
     #[test]

@@ -123,6 +123,7 @@ mod tests {
             phase: "rtt".parse().unwrap(),
             family: Family::Ipv4,
             confirm: false,
+            labels: telemetry::Labels::new(),
         }
     }
 

@@ -183,7 +183,7 @@ fn usual_phase(probe: &str) -> &'static str {
     match probe {
         "tcp" => "connect",
         "tls" => "tls",
-        "http" => "first-byte",
+        "http" => "first_byte",
         "websocket" => "heartbeat",
         _ => "rtt",
     }

@@ -20,7 +20,7 @@ use runtime::meters::Meters;
 use runtime::{Clock, Shutdown};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Labels, Measured, Sender, encode};
+use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
 use telemetry::{Family, Outcome, Series, Window};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -133,14 +133,15 @@ fn body(clock: Clock) -> Vec<u8> {
         phase: "rtt".parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
+        labels: telemetry::Labels::new(),
     };
     let now = clock.wall();
     let replies = Scratch::default().fold([90, 91, 92].map(Duration::from_millis));
     let window = Window { begin: now - Duration::from_secs(1), end: now, outcomes: [(Outcome::Reply, replies)].into() };
     let sender =
         Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };
-    let labels = Arc::new(Labels { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
-    encode(&sender, &[Measured { labels, window }], &AgentHealth { begin: now, end: now, ..AgentHealth::default() })
+    let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
+    encode(&sender, &[Measured { subject, window }], &AgentHealth { begin: now, end: now, ..AgentHealth::default() })
 }
 
 #[tokio::test]

@@ -251,6 +251,7 @@ fn point(agent: &str, source: &RegionName, region: &RegionName, second: u64, out
         phase: "rtt".parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
+        labels: telemetry::Labels::new(),
     };
     let histogram = Scratch::default().fold([Duration::from_secs_f64(ms / 1e3)]);
     let begin = BEGIN + Duration::from_secs(second);

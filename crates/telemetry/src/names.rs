@@ -1,5 +1,5 @@
 //! Names: `[a-z0-9-]+`, at most 63 bytes, cheap to clone. Each kind of thing has a type of its own, so that a region never
-//! stands where a target should.
+//! stands where a target should. Probes and phases are named by us and may also have `_`: `first_byte`.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -19,6 +19,8 @@ pub struct Name(Arc<str>);
 #[error("a name has 1 to {MAX_NAME_BYTES} of the characters a-z, 0-9 and -")]
 pub struct InvalidName;
 
+const NAME: fn(u8) -> bool = |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+
 impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
@@ -29,7 +31,7 @@ impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let allowed = |byte: u8| NAME(byte) || byte == b'_';
         let valid = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed);
         if valid { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
@@ -62,7 +64,7 @@ impl Borrow<str> for Name {
 macro_rules! kinds_of_name {
     ($($(#[$doc:meta])* $kind:ident)+) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $kind(Name);
 
@@ -76,7 +78,13 @@ macro_rules! kinds_of_name {
             type Err = InvalidName;
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                text.parse().map(Self)
+                if text.bytes().all(NAME) { text.parse().map(Self) } else { Err(InvalidName) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
 
@@ -118,6 +126,7 @@ mod tests {
     #[test]
     fn a_name_takes_small_letters_digits_and_dashes_and_nothing_else() {
         assert!("fra-voice-1".parse::<TargetId>().is_ok());
+        assert!("first_byte".parse::<Name>().is_ok(), "a phase");
         for refused in ["", "Fra", "fra_1", "fra 1", "fra/voice", "früh", &"a".repeat(64)] {
             assert_eq!(refused.parse::<RegionName>(), Err(InvalidName), "{refused:?}");
         }

@@ -1,9 +1,11 @@
 //! Who measured what: the identity of a series and of the path it belongs to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::names::{AgentId, Name, RegionName, ServiceName, TargetId};
@@ -21,7 +23,67 @@ pub struct Series {
     pub family: Family,
     /// Confirming probes are evidence only: they never colour loss or quantiles.
     pub confirm: bool,
+    /// What was learned of the answer. A path merges series that differ in these alone.
+    pub labels: Labels,
 }
+
+/// What tells series of one path apart: a new connection from a held one, a cache's hit from its miss.
+pub type Labels = BTreeMap<Label, LabelValue>;
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $label:ident = $attribute:literal as $word:literal)+) => {
+        /// A closed set: every label multiplies the series.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Label {
+            $($(#[$doc])* $label,)+
+        }
+
+        impl Label {
+            pub const ALL: &[Self] = &[$(Self::$label),+];
+
+            /// On the wire.
+            pub fn attribute(self) -> &'static str {
+                match self {
+                    $(Self::$label => $attribute,)+
+                }
+            }
+
+            /// On a screen.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$label => $word,)+
+                }
+            }
+        }
+    };
+}
+
+labels! {
+    /// `new` or `reused`.
+    Connection = "isochrone.connection" as "connection"
+    /// What a CDN's cache said: `hit`, `miss`, `expired`, `stale`, `bypass`, `revalidated`, `updating`, `dynamic`, `other`.
+    Cache = "isochrone.cache" as "cache"
+    /// The CDN's point of presence that answered.
+    Pop = "isochrone.pop" as "pop"
+    /// The version of the protocol, such as `1.1` or `2`.
+    Version = "network.protocol.version" as "version"
+    /// How a gateway was asked to beat: `op1`, or `ping` where it takes no heartbeat before a login.
+    Beat = "isochrone.beat" as "beat"
+    /// The machine behind the address, as it names itself.
+    Node = "isochrone.node" as "node"
+}
+
+/// 1 to [`MAX_LABEL_BYTES`] printable ASCII characters without quotes and backslashes, cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct LabelValue(Arc<str>);
+
+pub const MAX_LABEL_BYTES: usize = 63;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a label has 1 to {MAX_LABEL_BYTES} printable ASCII characters without quotes and backslashes")]
+pub struct InvalidLabel;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -60,6 +122,40 @@ impl Series {
             hash.update(b"/");
         }
         PathId(hash.digest())
+    }
+}
+
+impl LabelValue {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LabelValue {
+    type Err = InvalidLabel;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLabel> {
+        let allowed = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\');
+        let valid = (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(allowed);
+        if valid { Ok(Self(text.into())) } else { Err(InvalidLabel) }
+    }
+}
+
+impl<'de> Deserialize<'de> for LabelValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for LabelValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for LabelValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -147,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_short_and_needs_no_escapes_anywhere() {
+        assert!("gateway-prd-1.2 (a)".parse::<LabelValue>().is_ok());
+        for refused in ["", "a\"b", "a\\b", "a\nb", "é", &"x".repeat(64)] {
+            assert_eq!(refused.parse::<LabelValue>(), Err(InvalidLabel), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn a_path_id_is_the_same_in_every_release() {
         let series = Series {
             agent: "fra-1".parse().unwrap(),
@@ -158,6 +262,7 @@ mod tests {
             phase: "rtt".parse().unwrap(),
             family: Family::Ipv4,
             confirm: false,
+            labels: Labels::new(),
         };
         assert_eq!(series.path().to_string(), "14f948e2edaa77ec");
     }

@@ -10,7 +10,7 @@ use collector::state::{Effect, State};
 use e2e::{World, WorldOptions, http};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Labels, Measured, Sender, encode};
+use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
 use telemetry::{Family, Outcome, Series, Wall, Window};
 
 /// From when on the numbers are compared with the truth.
@@ -209,14 +209,15 @@ fn batch() -> (Vec<(&'static str, String)>, Vec<u8>) {
         phase: "rtt".parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
+        labels: telemetry::Labels::new(),
     };
     let now: Wall = std::time::SystemTime::now().into();
     let replies = Scratch::default().fold([10, 20, 30].map(Duration::from_millis));
     let window = Window { begin: now - Duration::from_secs(1), end: now, outcomes: [(Outcome::Reply, replies)].into() };
     let sender = Sender { agent, source: series.source.clone(), zone: None, version: "0".to_owned() };
-    let labels = Arc::new(Labels { series, address: "127.0.0.1".to_owned(), port: None, transport: "icmp" });
+    let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "icmp" });
     let health = AgentHealth { begin: now, end: now, ..AgentHealth::default() };
-    let body = encode(&sender, &[Measured { labels, window }], &health);
+    let body = encode(&sender, &[Measured { subject, window }], &health);
     let headers = vec![
         ("content-type", "application/x-protobuf".to_owned()),
         ("isochrone-agent", "lab-1".to_owned()),

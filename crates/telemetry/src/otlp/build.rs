@@ -31,7 +31,7 @@ pub struct Sender {
 
 /// A series and what else its points say of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels {
+pub struct Subject {
     pub series: Series,
     pub address: String,
     pub port: Option<u16>,
@@ -42,7 +42,7 @@ pub struct Labels {
 /// One closed window of one series.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    pub labels: Arc<Labels>,
+    pub subject: Arc<Subject>,
     pub window: Window,
 }
 
@@ -61,7 +61,7 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
     let durations = measured.iter().flat_map(|measured| {
         let Window { begin, end, outcomes } = &measured.window;
         outcomes.iter().map(|(outcome, histogram)| {
-            let attributes = point_attributes(&measured.labels, *outcome);
+            let attributes = point_attributes(&measured.subject, *outcome);
             exponential_point(*begin, *end, histogram, attributes)
         })
     });
@@ -137,8 +137,8 @@ fn resource_attributes(sender: &Sender) -> Vec<KeyValue> {
     attributes
 }
 
-fn point_attributes(labels: &Labels, outcome: Outcome) -> Vec<KeyValue> {
-    let Labels { series, address, port, transport } = labels;
+fn point_attributes(subject: &Subject, outcome: Outcome) -> Vec<KeyValue> {
+    let Subject { series, address, port, transport } = subject;
     let mut attributes = vec![
         text(attribute::TARGET, series.target.as_str()),
         text(attribute::REGION, series.region.as_str()),
@@ -153,6 +153,7 @@ fn point_attributes(labels: &Labels, outcome: Outcome) -> Vec<KeyValue> {
     if series.confirm {
         attributes.push(key_value(attribute::CONFIRM, any_value::Value::BoolValue(true)));
     }
+    attributes.extend(series.labels.iter().map(|(label, value)| text(label.attribute(), value.as_str())));
     if let Outcome::Failure(kind) = outcome {
         attributes.push(text(attribute::ERROR, kind.as_str()));
     }

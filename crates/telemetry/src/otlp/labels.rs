@@ -6,7 +6,7 @@ use super::attribute;
 use super::walk::Malformed;
 use super::wire::{Field, each, utf8};
 use crate::names::{AgentId, InvalidName, Name, RegionName, ServiceName, TargetId};
-use crate::series::{Family, Series};
+use crate::series::{Family, InvalidLabel, Label, Labels, Series};
 use crate::window::{FailureKind, Outcome};
 
 /// Who sends, as a batch's resource says it.
@@ -24,6 +24,8 @@ pub enum BadLabels {
     Missing(&'static str),
     #[error("{0}: {InvalidName}")]
     Name(&'static str),
+    #[error("{0}: {InvalidLabel}")]
+    Label(&'static str),
     #[error("network.type is ipv4 or ipv6")]
     Family,
     #[error("the attributes are not key–value pairs")]
@@ -58,7 +60,7 @@ pub fn resource(message: &[u8]) -> Result<Resource, BadLabels> {
 /// batch.
 pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result<(Series, Outcome), BadLabels> {
     let (mut target, mut region, mut service, mut probe, mut phase) = (None, None, None, None, None);
-    let (mut family, mut error, mut confirm) = (None, None, false);
+    let (mut family, mut error, mut confirm, mut learned) = (None, None, false, Vec::new());
     each_attribute(attributes, 1, |key, value| match key {
         attribute::TARGET => target = value,
         attribute::REGION => region = value,
@@ -68,8 +70,12 @@ pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result
         attribute::FAMILY => family = value,
         attribute::ERROR => error = value,
         attribute::CONFIRM => confirm = value == Some("true"),
-        _ => {}
+        _ => learned.extend(label(key).zip(value)),
     })?;
+    let labels: Result<Labels, BadLabels> = learned
+        .into_iter()
+        .map(|(label, value)| Ok((label, value.parse().map_err(|_| BadLabels::Label(label.attribute()))?)))
+        .collect();
     let series = Series {
         agent: agent.clone(),
         source: source.clone(),
@@ -80,9 +86,14 @@ pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result
         phase: required(attribute::PHASE, phase.or(Some(DEFAULT_PHASE)))?,
         family: family.map_or(Ok(Family::Ipv4), str::parse).map_err(|_| BadLabels::Family)?,
         confirm,
+        labels: labels?,
     };
     let outcome = error.map_or(Outcome::Reply, |error| Outcome::Failure(FailureKind::parse(error)));
     Ok((series, outcome))
+}
+
+fn label(key: &str) -> Option<Label> {
+    Label::ALL.iter().copied().find(|label| label.attribute() == key)
 }
 
 fn required<T: FromStr>(key: &'static str, value: Option<&str>) -> Result<T, BadLabels> {

@@ -11,11 +11,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::build::{AgentHealth, Labels, Measured, Sender, encode};
+use super::build::{AgentHealth, Measured, Sender, Subject, encode};
 use super::labels;
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
-use crate::series::{Family, Series};
+use crate::series::{Family, Label, Series};
 use crate::time::Wall;
 use crate::window::{FailureKind, Outcome, Window};
 
@@ -61,12 +61,13 @@ fn measured(target: &str, outcomes: &[(Outcome, Vec<u64>)]) -> Measured {
         phase: "rtt".parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
+        labels: [(Label::Cache, "hit".parse().unwrap())].into(),
     };
     let histogram = |nanos: &Vec<u64>| Scratch::default().fold(nanos.iter().map(|&nanos| Duration::from_nanos(nanos)));
     let outcomes: BTreeMap<_, _> = outcomes.iter().map(|(outcome, nanos)| (*outcome, histogram(nanos))).collect();
     let window = Window { begin: Wall::from_secs(1000), end: Wall::from_secs(1010), outcomes };
     Measured {
-        labels: Arc::new(Labels { series, address: "127.0.0.1".into(), port: Some(50_000), transport: "udp" }),
+        subject: Arc::new(Subject { series, address: "127.0.0.1".into(), port: Some(50_000), transport: "udp" }),
         window,
     }
 }
@@ -108,7 +109,7 @@ proptest! {
         prop_assert_eq!((resource.agent, resource.source), (sender().agent, sender().source));
 
         let expected: Vec<_> = built.iter().flat_map(|measured| {
-            measured.window.outcomes.iter().map(|(outcome, histogram)| (measured.labels.series.clone(), *outcome, histogram.clone()))
+            measured.window.outcomes.iter().map(|(outcome, histogram)| (measured.subject.series.clone(), *outcome, histogram.clone()))
         }).collect();
         let met: Vec<_> = seen.points.iter().filter(|point| point.metric == super::PROBE_DURATION).map(|point| {
             let (series, outcome) = labels::series(&point.attributes, &sender().agent, &sender().source).unwrap();
