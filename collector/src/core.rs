@@ -11,6 +11,7 @@ use bytes::Bytes;
 use journal::Position;
 use runtime::Shutdown;
 use telemetry::{RegionName, ServiceName};
+use tokio::sync::watch;
 
 use crate::entry::Entry;
 use crate::hints::HintDocument;
@@ -26,6 +27,7 @@ const IDLE: Duration = Duration::from_millis(100);
 pub struct Core {
     state: Arc<RwLock<State>>,
     board: Arc<ArcSwap<Board>>,
+    told: watch::Sender<()>,
     /// Up to where the log is folded.
     folded: Position,
     keep: Keep,
@@ -65,6 +67,7 @@ pub struct Rendered {
 pub struct Snapshots {
     state: Arc<RwLock<State>>,
     board: Arc<ArcSwap<Board>>,
+    told: watch::Receiver<()>,
 }
 
 impl Core {
@@ -78,7 +81,8 @@ impl Core {
         };
         log.replay(from, |entry| drop(state.apply(&entry)))?;
         let hints = state.hints();
-        let core = Self { state: Arc::new(RwLock::new(state)), board: Arc::default(), folded: log.next(), keep };
+        let (state, told) = (Arc::new(RwLock::new(state)), watch::Sender::new(()));
+        let core = Self { state, board: Arc::default(), told, folded: log.next(), keep };
         core.publish(hints);
         Ok(core)
     }
@@ -88,7 +92,7 @@ impl Core {
     }
 
     pub fn snapshots(&self) -> Snapshots {
-        Snapshots { state: Arc::clone(&self.state), board: Arc::clone(&self.board) }
+        Snapshots { state: Arc::clone(&self.state), board: Arc::clone(&self.board), told: self.told.subscribe() }
     }
 
     /// Runs until told to stop, or until nobody can append any more; then keeps a last snapshot.
@@ -133,6 +137,7 @@ impl Core {
             }
         }
         self.board.store(Arc::new(board));
+        self.told.send_replace(());
     }
 }
 
@@ -151,5 +156,12 @@ impl Snapshots {
 
     pub fn board(&self) -> Arc<Board> {
         self.board.load_full()
+    }
+
+    /// Tells of every judgement from now on; ends with the fold. Subscribe first, then look: nothing is missed in between.
+    pub fn news(&self) -> watch::Receiver<()> {
+        let mut told = self.told.clone();
+        told.mark_unchanged();
+        told
     }
 }

@@ -1,14 +1,17 @@
 //! `GET /api/v1/hints/…`: pre-rendered, tagged by meaning. The entity tag and the version change with what a router should
-//! do, not with every figure.
+//! do, not with every figure. With `?index=` the answer waits until there is another version than that.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::List;
 use crate::core::{Board, Rendered, Snapshots};
@@ -17,23 +20,54 @@ use crate::problem::Problem;
 
 const CACHE: HeaderValue = HeaderValue::from_static("max-age=5, stale-while-revalidate=30, stale-if-error=86400");
 
+const WAIT: Duration = Duration::from_secs(30);
+const WAITS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
+
+/// A long poll: the version that is known, and for how long to wait for another one.
+#[derive(Deserialize)]
+pub(super) struct Poll {
+    index: Option<u64>,
+    wait: Option<String>,
+}
+
 pub(super) async fn read(
     State(snapshots): State<Snapshots>,
     Path((source, service)): Path<(String, String)>,
+    Query(poll): Query<Poll>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let board = snapshots.board();
-    let rendered = find(&board, &source, &service)?;
+    let until = Instant::now() + poll.wait()?;
+    let mut news = snapshots.news();
+    loop {
+        let rendered = find(&snapshots.board(), &source, &service)?;
+        // Another version, not a higher one: a version that we never gave comes from another epoch.
+        let answer = poll.index != Some(rendered.document.version)
+            || !matches!(timeout_at(until, news.changed()).await, Ok(Ok(())));
+        if answer {
+            return Ok(respond(&rendered, &headers));
+        }
+    }
+}
+
+impl Poll {
+    fn wait(&self) -> Result<Duration, Problem> {
+        let Some(text) = &self.wait else { return Ok(WAIT) };
+        let wait = humantime::parse_duration(text).ok().filter(|wait| WAITS.contains(wait));
+        wait.ok_or_else(|| Problem::bad_query(format!("wait: found \"{text}\", allowed: from \"0s\" to \"5m\"")))
+    }
+}
+
+fn respond(rendered: &Rendered, headers: &HeaderMap) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
     let unchanged =
         known.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == rendered.etag);
     let tag = HeaderValue::from_str(&rendered.etag).unwrap_or(HeaderValue::from_static(""));
     let head = [(header::ETAG, tag), (header::CACHE_CONTROL, CACHE)];
     if unchanged {
-        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+        return (StatusCode::NOT_MODIFIED, head).into_response();
     }
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((head, kind, rendered.body.clone()).into_response())
+    (head, kind, rendered.body.clone()).into_response()
 }
 
 #[derive(Deserialize)]
@@ -57,10 +91,10 @@ pub(super) async fn list(
     Ok(Json(List::new(items, as_of)))
 }
 
-fn find<'a>(board: &'a Board, source: &str, service: &str) -> Result<&'a Rendered, Problem> {
+fn find(board: &Board, source: &str, service: &str) -> Result<Arc<Rendered>, Problem> {
     let found = board.iter().find(|((a, b), _)| a.as_str() == source && b.as_str() == service);
     if let Some((_, rendered)) = found {
-        return Ok(rendered);
+        return Ok(Arc::clone(rendered));
     }
     let sources: BTreeSet<_> = board.keys().map(|(source, _)| source.as_str()).collect();
     let services: BTreeSet<_> = board.keys().map(|(_, service)| service.as_str()).collect();

@@ -1,9 +1,11 @@
 //! `GET /api/v1/matrix`: every source against every region of a service, one array a field, row by row.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, ServiceName};
+use telemetry::{RegionName, ServiceName, Wall};
 
 use super::paths::window_of;
 use crate::cells::{CellKey, State as CellState};
@@ -33,6 +35,19 @@ pub(super) struct Matrix {
     as_of: String,
 }
 
+/// Of one cell.
+#[derive(Serialize)]
+pub(super) struct Figures {
+    state: CellState,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    loss: Option<f64>,
+    samples: u64,
+    age_s: Option<f64>,
+    reason: String,
+}
+
 pub(super) async fn read(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,
@@ -46,33 +61,49 @@ pub(super) async fn read(
     for source in matrix.sources.clone() {
         for region in matrix.regions.clone() {
             let key = CellKey { service: service.clone(), source: source.clone(), region };
-            let Some(cell) = state.cells.get(&key) else {
-                matrix.push_unknown();
-                continue;
-            };
-            let seen = state.rings.merge(cell.series(), from, telemetry::Wall(u64::MAX));
-            matrix.state.push(cell.state);
-            matrix.p50_ms.push(seen.quantile_ms(0.50));
-            matrix.p95_ms.push(seen.quantile_ms(0.95));
-            matrix.p99_ms.push(seen.quantile_ms(0.99));
-            matrix.loss.push(seen.loss());
-            matrix.samples.push(seen.samples());
-            matrix.age_s.push(Some(state.now.since(seen.newest).as_secs_f64()));
-            matrix.reason.push(cell.reason.to_string());
+            matrix.push(Figures::of(&state, &key, from));
         }
     }
     Ok(Json(matrix))
 }
 
+impl Figures {
+    /// What a source saw of a region from there on.
+    pub(super) fn of(state: &Concluded, key: &CellKey, from: Wall) -> Self {
+        let Some(cell) = state.cells.get(key) else { return Self::unknown() };
+        let seen = state.rings.merge(cell.series(), from, Wall(u64::MAX));
+        Self {
+            state: cell.state,
+            p50_ms: seen.quantile_ms(0.50),
+            p95_ms: seen.quantile_ms(0.95),
+            p99_ms: seen.quantile_ms(0.99),
+            loss: seen.loss(),
+            samples: seen.samples(),
+            age_s: Some(state.now.since(seen.newest).as_secs_f64()),
+            reason: cell.reason.to_string(),
+        }
+    }
+
+    fn unknown() -> Self {
+        Self {
+            state: CellState::Unknown,
+            p50_ms: None,
+            p95_ms: None,
+            p99_ms: None,
+            loss: None,
+            samples: 0,
+            age_s: None,
+            reason: crate::cells::Reason::NoData.to_string(),
+        }
+    }
+}
+
 impl Matrix {
     fn empty(state: &Concluded, service: &ServiceName) -> Self {
-        let seen = state.cells.of_service(service).map(|(key, _)| key.region.clone());
-        let configured = state.policy.iter().flat_map(|policy| policy.regions_of(service).into_keys().cloned());
-        let regions: std::collections::BTreeSet<_> = configured.chain(seen).collect();
         Self {
             service: service.clone(),
             sources: state.sources(),
-            regions: regions.into_iter().collect(),
+            regions: regions(state, service),
             state: Vec::new(),
             p50_ms: Vec::new(),
             p95_ms: Vec::new(),
@@ -85,20 +116,28 @@ impl Matrix {
         }
     }
 
-    fn push_unknown(&mut self) {
-        self.state.push(CellState::Unknown);
-        self.p50_ms.push(None);
-        self.p95_ms.push(None);
-        self.p99_ms.push(None);
-        self.loss.push(None);
-        self.samples.push(0);
-        self.age_s.push(None);
-        self.reason.push(crate::cells::Reason::NoData.to_string());
+    fn push(&mut self, figures: Figures) {
+        self.state.push(figures.state);
+        self.p50_ms.push(figures.p50_ms);
+        self.p95_ms.push(figures.p95_ms);
+        self.p99_ms.push(figures.p99_ms);
+        self.loss.push(figures.loss);
+        self.samples.push(figures.samples);
+        self.age_s.push(figures.age_s);
+        self.reason.push(figures.reason);
     }
 }
 
+/// The regions that have this service, by the configuration or by what was measured.
+pub(super) fn regions(state: &Concluded, service: &ServiceName) -> Vec<RegionName> {
+    let seen = state.cells.of_service(service).map(|(key, _)| key.region.clone());
+    let configured = state.policy.iter().flat_map(|policy| policy.regions_of(service).into_keys().cloned());
+    let regions: BTreeSet<_> = configured.chain(seen).collect();
+    regions.into_iter().collect()
+}
+
 /// The service asked for, or the first there is.
-fn service_of(state: &Concluded, wanted: Option<&str>) -> Result<ServiceName, Problem> {
+pub(super) fn service_of(state: &Concluded, wanted: Option<&str>) -> Result<ServiceName, Problem> {
     let known = || state.policy.iter().flat_map(|policy| policy.services.keys());
     match wanted {
         Some(name) => known().find(|service| service.as_str() == name),

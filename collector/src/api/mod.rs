@@ -7,6 +7,7 @@ mod matrix;
 mod page;
 mod paths;
 mod regions;
+mod stream;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -42,6 +43,7 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
         .route("/api/v1/agents", get(agents::list))
         .route("/api/v1/hints", get(hints::list))
         .route("/api/v1/hints/{source}/{service}", get(hints::read))
+        .route("/api/v1/stream", get(stream::follow))
         .route("/readyz", get(live::readyz))
         .with_state(snapshots);
     let own = Router::new().route("/metrics", get(live::metrics)).with_state(meters);

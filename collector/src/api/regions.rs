@@ -8,11 +8,12 @@ use telemetry::{RegionName, ServiceName};
 use super::List;
 use crate::core::Snapshots;
 use crate::regions::Health;
+use crate::state::State as Concluded;
 
 #[derive(Serialize)]
 pub(super) struct Item {
-    region: RegionName,
-    service: ServiceName,
+    pub(super) region: RegionName,
+    pub(super) service: ServiceName,
     health: Health,
     reason: String,
     since: String,
@@ -27,13 +28,16 @@ struct Vantages {
 
 pub(super) async fn list(State(snapshots): State<Snapshots>) -> Json<List<Item>> {
     let state = snapshots.state();
-    let items = state.regions.iter().map(|(service, region, health)| Item {
+    Json(List::new(items(&state).collect(), state.now))
+}
+
+pub(super) fn items(state: &Concluded) -> impl Iterator<Item = Item> {
+    state.regions.iter().map(|(service, region, health)| Item {
         region: region.clone(),
         service: service.clone(),
         health: health.health,
         reason: health.to_string(),
         since: health.since.to_string(),
         vantages: Vantages { eligible: health.eligible, bad: health.bad },
-    });
-    Json(List::new(items.collect(), state.now))
+    })
 }

@@ -16,6 +16,7 @@ use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters::Ingested;
 use collector::snapshot::Snapshots;
+use futures_util::StreamExt as _;
 use runtime::meters::Meters;
 use runtime::{Clock, Shutdown};
 use serde_json::Value;
@@ -100,6 +101,16 @@ impl Door {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
+    /// The configuration without that target, in the log.
+    async fn drop_target(&self, target: &str) {
+        let mut policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
+        policy.targets.remove(target).unwrap();
+        let at = self.clock.wall();
+        let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
+        self.log.append(&Record::Config(at, policy), entry).await.unwrap();
+        self.mark().await;
+    }
+
     /// Stops it and opens it again on the same data.
     async fn reopen(mut self) -> Self {
         let dir = self.dir.take().unwrap();
@@ -111,6 +122,33 @@ impl Door {
         self.mark().await;
         let paths = self.json("/api/v1/paths?source=fra&window=15m").await;
         paths["items"].as_array().unwrap().iter().map(|path| path["samples"].as_u64().unwrap()).sum()
+    }
+}
+
+/// Server-sent events, as they come.
+struct Events {
+    body: axum::body::BodyDataStream,
+    text: String,
+}
+
+impl Events {
+    async fn follow(door: &Door, path: &str) -> Self {
+        let answer = door.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { body: answer.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// The name and the data of the next one.
+    async fn next(&mut self) -> (String, Value) {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                return (field("event: ").to_owned(), serde_json::from_str(field("data: ")).unwrap());
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.body.next()).await.unwrap();
+            self.text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        }
     }
 }
 
@@ -202,6 +240,52 @@ async fn a_hint_is_not_sent_again_while_its_meaning_stays() {
     let (status, _, body) = ask(Some(tag)).await;
     assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
     assert_eq!(ask(Some("\"other\"".to_owned())).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_long_poll_waits_for_another_version_and_no_longer_than_it_may() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let version = door.json("/api/v1/hints/fra/voice").await["version"].as_u64().unwrap();
+    let same = door.json(&format!("/api/v1/hints/fra/voice?index={version}&wait=1ms")).await;
+    assert_eq!(same["version"].as_u64(), Some(version));
+    let other_epoch = door.json(&format!("/api/v1/hints/fra/voice?index={}&wait=5m", version + 100)).await;
+    assert_eq!(other_epoch["version"].as_u64(), Some(version));
+    let bad = door.json("/api/v1/hints/fra/voice?index=1&wait=1d").await;
+    assert_eq!(bad["detail"], "wait: found \"1d\", allowed: from \"0s\" to \"5m\"");
+
+    let poll = format!("/api/v1/hints/fra/voice?index={version}&wait=5m");
+    let (changed, ()) = tokio::join!(door.json(&poll), door.drop_target("iad-voice-1"));
+    assert!(changed["version"].as_u64() > Some(version), "{changed}");
+}
+
+#[tokio::test]
+async fn the_stream_begins_with_a_snapshot_of_each_topic_and_goes_on_by_number() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let mut events = Events::follow(&door, "/api/v1/stream").await;
+    for (number, topic) in [(1, "regions"), (2, "matrix"), (3, "hints")] {
+        let (name, document) = events.next().await;
+        assert_eq!((name.as_str(), &document["number"]), (topic, &number.into()));
+        assert_eq!(document["kind"], "snapshot");
+    }
+    door.mark().await;
+    let (name, mark) = events.next().await;
+    assert_eq!((name.as_str(), &mark["number"], mark["items"].as_array().unwrap().len()), ("mark", &4.into(), 0));
+
+    assert_eq!(door.post("1", None, body(door.clock)).await.0, StatusCode::OK);
+    door.mark().await;
+    let (name, change) = events.next().await;
+    let cell = &change["items"][0];
+    assert_eq!((name.as_str(), &change["kind"], &change["number"]), ("matrix", &"change".into(), &5.into()));
+    assert_eq!((&cell["source"], &cell["region"], &cell["samples"]), (&"fra".into(), &"iad".into(), &3.into()));
+    assert_eq!(change["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_stream_says_which_topics_there_are() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let bad = door.json("/api/v1/stream?topics=regions,weather").await;
+    assert_eq!(bad["detail"], "topics: found \"weather\", allowed: regions, matrix, hints");
+    assert_eq!(door.json("/api/v1/stream?service=fax").await["code"], "service");
 }
 
 #[tokio::test]
