@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{Family, RegionName, Series, ServiceName, Wall};
+use telemetry::{AgentId, Family, RegionName, Series, ServiceName, TargetId, Wall};
 
+use crate::diagnosis::{Diagnosis, diagnose};
 use crate::entry::Point;
 use crate::evidence::Evidence;
 use crate::policy::Policy;
 use crate::rings::{HORIZON, Rings, Seen, SeriesId};
+use crate::slowness::{Slower, slower};
 
 /// Evidence at which a cell is lossy, e¹² against one, and below which it no longer is.
 const LOSSY_RAISE: f64 = 12.0;
@@ -21,11 +23,8 @@ const LOSSY_CLEAR: f64 = 8.0;
 const DOWN_RAISE: f64 = 6.0;
 const DOWN_RAISE_EACH: f64 = 4.5;
 const DOWN_CLEAR: f64 = 4.0;
-/// Slow: p50 above that of the last quarter of an hour by this ratio and by this much. Cleared at half of each.
-const SLOW_RATIO: f64 = 0.30;
-const SLOW_MS: f64 = 10.0;
-/// So many samples make the last quarter of an hour a baseline.
-const BASELINE_SAMPLES: u64 = 60;
+/// Slow is cleared at so much of its thresholds.
+const SLOW_CLEAR: f64 = 0.5;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellKey {
@@ -54,13 +53,15 @@ pub enum Reason {
     Silent { since: Wall },
     Losing { lost: u64, samples: u64 },
     NoReply { targets: usize },
-    SlowerThanUsual { p50_ms: f64, usual_ms: f64 },
+    SlowerThanUsual(Slower),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
     pub state: State,
     pub reason: Reason,
+    /// Of a bad cell.
+    pub diagnosis: Diagnosis,
     pub since: Wall,
     /// What its series saw recently.
     pub recent: Seen,
@@ -69,13 +70,22 @@ pub struct Cell {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct FamilyCell {
-    series: BTreeMap<SeriesId, Evidence>,
+    vantages: BTreeMap<(TargetId, AgentId), Vantage>,
     raised: Option<State>,
+}
+
+/// What one agent sees of one target: evidence in that agent's own order, whichever of its series an outcome is in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Vantage {
+    evidence: Evidence,
+    series: BTreeSet<SeriesId>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cells {
     all: BTreeMap<CellKey, Cell>,
+    /// The series that are not primary: for diagnosis.
+    beside: BTreeMap<CellKey, BTreeSet<SeriesId>>,
     /// Those that got data since they were last judged.
     touched: BTreeSet<CellKey>,
 }
@@ -106,12 +116,15 @@ impl Cells {
         let cell = self.all.entry(key.clone()).or_insert_with(|| Cell {
             state: State::Unknown,
             reason: Reason::NoData,
+            diagnosis: Diagnosis::default(),
             since: point.end,
             recent: Seen::default(),
             families: BTreeMap::new(),
         });
         let family = cell.families.entry(point.series.family).or_default();
-        let evidence = family.series.entry(id).or_default();
+        let vantage = (point.series.target.clone(), point.series.agent.clone());
+        let Vantage { evidence, series } = family.vantages.entry(vantage).or_default();
+        series.insert(id);
         if news {
             let count = point.histogram.count();
             match point.outcome {
@@ -122,6 +135,11 @@ impl Cells {
         self.touched.insert(key);
     }
 
+    /// Takes note of a series that is not primary.
+    pub fn accompany(&mut self, id: SeriesId, series: &Series) {
+        self.beside.entry(CellKey::of(series)).or_default().insert(id);
+    }
+
     /// Judges every cell that got data, and every one that may have fallen silent.
     pub fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
         let touched = std::mem::take(&mut self.touched);
@@ -130,6 +148,9 @@ impl Cells {
             if silent || touched.contains(key) {
                 cell.judge(rings, policy, now);
             }
+            let bad = cell.state.is_bad();
+            let beside = self.beside.get(key).filter(|_| bad).into_iter().flatten().copied();
+            cell.diagnosis = diagnose(rings, beside, policy, now);
         }
     }
 
@@ -149,13 +170,18 @@ impl Cells {
 impl Cell {
     /// Every series that drives it.
     pub fn series(&self) -> Vec<SeriesId> {
-        self.families.values().flat_map(|family| family.series.keys().copied()).collect()
+        self.families.values().flat_map(FamilyCell::series).collect()
+    }
+
+    /// Why it is in its state, and which layer broke.
+    pub fn says(&self) -> String {
+        if self.diagnosis.is_empty() { self.reason.to_string() } else { format!("{}; {}", self.reason, self.diagnosis) }
     }
 
     fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
         let from = (now - policy.health.recent).slot(policy.window);
         self.families.values_mut().for_each(|family| family.forget(rings, now));
-        self.families.retain(|_, family| !family.series.is_empty());
+        self.families.retain(|_, family| !family.vantages.is_empty());
         self.recent = rings.merge(self.series(), from, Wall(u64::MAX));
         let mut verdicts: Vec<_> = self.families.values_mut().map(|family| family.judge(rings, policy, now)).collect();
         // A family that is no longer probed says nothing about one that is.
@@ -174,12 +200,19 @@ impl Cell {
 impl FamilyCell {
     /// A series that has been silent for so long is gone: its evidence must not speak for those that are left.
     fn forget(&mut self, rings: &Rings, now: Wall) {
-        self.series.retain(|id, _| now.since(rings.get(*id).newest) <= HORIZON);
+        for vantage in self.vantages.values_mut() {
+            vantage.series.retain(|id| now.since(rings.get(*id).newest) <= HORIZON);
+        }
+        self.vantages.retain(|_, vantage| !vantage.series.is_empty());
+    }
+
+    fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.vantages.values().flat_map(|vantage| vantage.series.iter().copied())
     }
 
     fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) -> (State, Reason) {
         let from = (now - policy.health.recent).slot(policy.window);
-        let recent = rings.merge(self.series.keys().copied(), from, Wall(u64::MAX));
+        let recent = rings.merge(self.series(), from, Wall(u64::MAX));
         if now.since(recent.newest) > policy.stale_after() {
             self.raised = None;
             return (State::Stale, Reason::Silent { since: recent.newest });
@@ -188,7 +221,7 @@ impl FamilyCell {
         if samples < needed {
             return (State::Unknown, Reason::FewSamples { samples, needed });
         }
-        let verdict = self.loss(rings, policy, now, &recent).or_else(|| self.slowness(rings, &recent, from));
+        let verdict = self.loss(rings, policy, now, &recent).or_else(|| self.slowness(rings, from));
         self.raised = verdict.as_ref().map(|(state, _)| *state);
         verdict.unwrap_or((State::Ok, Reason::AsUsual))
     }
@@ -198,8 +231,10 @@ impl FamilyCell {
         let mut targets: BTreeMap<_, f64> = BTreeMap::new();
         let mut total = Evidence::default();
         let fresh = |id: &SeriesId| now.since(rings.get(*id).newest) <= policy.stale_after();
-        for (id, evidence) in self.series.iter().filter(|(id, _)| fresh(id)) {
-            *targets.entry(&rings.get(*id).series.target).or_default() += evidence.down;
+        for ((target, _), Vantage { evidence, .. }) in
+            self.vantages.iter().filter(|(_, vantage)| vantage.series.iter().any(fresh))
+        {
+            *targets.entry(target).or_default() += evidence.down;
             total.down += evidence.down;
             total.lossy += evidence.lossy;
         }
@@ -216,15 +251,10 @@ impl FamilyCell {
         lossy.then(|| (State::Lossy, Reason::Losing { lost: recent.lost(), samples: recent.samples() }))
     }
 
-    fn slowness(&self, rings: &Rings, recent: &Seen, from: Wall) -> Option<(State, Reason)> {
-        let p50_ms = recent.quantile_ms(0.5)?;
-        // Most windows are nowhere near slow, and the baseline is the dear part: look there only when it may matter.
-        let before = rings.merge(self.series.keys().copied(), Wall::default(), from);
-        let usual_ms = before.quantile_ms(0.5)?;
-        let factor = if self.raised == Some(State::Slow) { 0.5 } else { 1.0 };
-        let slow =
-            before.samples() >= BASELINE_SAMPLES && p50_ms > usual_ms + (usual_ms * SLOW_RATIO).max(SLOW_MS) * factor;
-        slow.then_some((State::Slow, Reason::SlowerThanUsual { p50_ms, usual_ms }))
+    fn slowness(&self, rings: &Rings, from: Wall) -> Option<(State, Reason)> {
+        let factor = if self.raised == Some(State::Slow) { SLOW_CLEAR } else { 1.0 };
+        let series: Vec<_> = self.series().collect();
+        slower(rings, &series, from, factor).map(|slower| (State::Slow, Reason::SlowerThanUsual(slower)))
     }
 }
 
@@ -251,7 +281,7 @@ impl fmt::Display for Reason {
             Self::Losing { lost, samples } => write!(f, "{lost} of the last {samples} probes lost"),
             Self::NoReply { targets: 1 } => write!(f, "no reply from its target"),
             Self::NoReply { targets } => write!(f, "no reply from any of its {targets} targets"),
-            Self::SlowerThanUsual { p50_ms, usual_ms } => {
+            Self::SlowerThanUsual(Slower { p50_ms, usual_ms }) => {
                 write!(f, "p50 {p50_ms:.1} ms, {usual_ms:.1} ms as usual")
             }
         }

@@ -103,6 +103,8 @@ impl State {
         self.tally.points += 1;
         if Self::is_primary(policy, &point.series) {
             self.cells.weigh(id, point, news);
+        } else if !point.series.confirm {
+            self.cells.accompany(id, &point.series);
         }
     }
 

@@ -80,7 +80,7 @@ impl Figures {
             loss: seen.loss(),
             samples: seen.samples(),
             age_s: Some(state.now.since(seen.newest).as_secs_f64()),
-            reason: cell.reason.to_string(),
+            reason: cell.says(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Scenarios are data: strips of what each path saw, a character a second, and what must be concluded when.
 //!
 //! `.` a reply, `x` a loss, `s` a reply 80 ms late, `_` nothing sent; `60.` is sixty of them. The last matching line of `[paths]`
-//! counts; `*` stands for every region. `[rtt]` gives a path's round trip in ms, 50 where it says nothing.
+//! counts; `*` stands for every region. `[layers]` has strips of other probes, such as `"icmp/rtt"`. `[rtt]` gives a path's round trip in ms, 50 where it says nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,6 +33,8 @@ struct Scenario {
     rtt: BTreeMap<String, f64>,
     paths: Vec<(String, String)>,
     #[serde(default)]
+    layers: BTreeMap<String, Vec<(String, String)>>,
+    #[serde(default)]
     dwell_s: Option<u64>,
     /// From which second on a source's agent is another one.
     #[serde(default)]
@@ -44,6 +46,8 @@ struct Scenario {
 #[serde(deny_unknown_fields, default)]
 struct Expected {
     cells: BTreeMap<String, String>,
+    /// A part of what a cell says.
+    says: BTreeMap<String, String>,
     regions: BTreeMap<RegionName, String>,
     /// The first place of each source.
     first: BTreeMap<RegionName, RegionName>,
@@ -102,7 +106,8 @@ fn seconds(at: &str) -> u64 {
 struct Run<'a> {
     scenario: &'a Scenario,
     state: State,
-    strips: BTreeMap<(RegionName, RegionName), Vec<char>>,
+    /// By source, region, and probe with phase.
+    strips: BTreeMap<(RegionName, RegionName, String), Vec<char>>,
     second: u64,
     hints: BTreeMap<RegionName, Arc<HintDocument>>,
     changes: BTreeMap<RegionName, usize>,
@@ -114,8 +119,15 @@ impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let mut state = State::default();
         state.apply(&Entry::Config { at: BEGIN, policy: Arc::new(policy(scenario)) });
-        let pairs = scenario.regions.iter().flat_map(|a| scenario.regions.iter().map(move |b| (a.clone(), b.clone())));
-        let strips = pairs.map(|(from, to)| ((from.clone(), to.clone()), strip(scenario, &from, &to))).collect();
+        let voice = std::iter::once(("voice/rtt", &scenario.paths));
+        let layers: Vec<_> =
+            voice.chain(scenario.layers.iter().map(|(layer, paths)| (layer.as_str(), paths))).collect();
+        let mut strips = BTreeMap::new();
+        for (from, to) in scenario.regions.iter().flat_map(|from| scenario.regions.iter().map(move |to| (from, to))) {
+            for (layer, paths) in &layers {
+                strips.insert((from.clone(), to.clone(), (*layer).to_owned()), strip(paths, from, to));
+            }
+        }
         Self {
             scenario,
             state,
@@ -157,11 +169,11 @@ impl<'a> Run<'a> {
     fn batch(&self, source: &RegionName, second: u64) -> Batch {
         let replaced = self.scenario.replaced.get(source).is_some_and(|from| second >= *from);
         let agent = format!("{source}-{}", if replaced { 2 } else { 1 });
-        let point = |source: &RegionName, region: &RegionName, second, outcome, ms| {
-            point(&agent, source, region, second, outcome, ms)
-        };
         let mut points = Vec::new();
-        for ((_, region), strip) in self.strips.iter().filter(|((from, _), _)| from == source) {
+        for ((_, region, layer), strip) in self.strips.iter().filter(|((from, ..), _)| from == source) {
+            let point = |source: &RegionName, region: &RegionName, second, outcome, ms| {
+                point(&agent, (source, region, layer), second, outcome, ms)
+            };
             let at = |second: u64| strip.get(second as usize).or(strip.last()).copied().unwrap_or('_');
             let rtt_ms =
                 lookup(&self.scenario.rtt, source, region).copied().unwrap_or(50.0) + (second % 7) as f64 * 0.1;
@@ -196,6 +208,12 @@ impl<'a> Run<'a> {
             };
             let found = self.state.cells.get(&key).map_or("absent".to_owned(), |cell| cell.state.to_string());
             same(path.clone(), found, wanted);
+        }
+        for (path, wanted) in &expected.says {
+            let (source, region) = ends(path);
+            let (service, source) = ("voice".parse().unwrap(), source.parse().unwrap());
+            let key = CellKey { service, source, region: region.parse().unwrap() };
+            same(format!("{path} says"), self.state.cells.get(&key).unwrap().says(), wanted);
         }
         for (region, wanted) in &expected.regions {
             let health = self.state.regions.get(&"voice".parse().unwrap(), region).unwrap().health;
@@ -240,15 +258,19 @@ fn policy(scenario: &Scenario) -> Policy {
     }
 }
 
-fn point(agent: &str, source: &RegionName, region: &RegionName, second: u64, outcome: Outcome, ms: f64) -> Point {
+/// From, to, and by which probe and phase.
+type Path<'a> = (&'a RegionName, &'a RegionName, &'a str);
+
+fn point(agent: &str, (source, region, layer): Path<'_>, second: u64, outcome: Outcome, ms: f64) -> Point {
+    let (probe, phase) = layer.split_once('/').unwrap();
     let series = Series {
         agent: agent.parse().unwrap(),
         source: source.clone(),
         target: format!("{region}-voice-1").parse().unwrap(),
         region: region.clone(),
         service: "voice".parse().unwrap(),
-        probe: "voice".parse().unwrap(),
-        phase: "rtt".parse().unwrap(),
+        probe: probe.parse().unwrap(),
+        phase: phase.parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
         labels: telemetry::Labels::new(),
@@ -258,8 +280,8 @@ fn point(agent: &str, source: &RegionName, region: &RegionName, second: u64, out
     Point { series: Arc::new(series), outcome, begin, end: begin + Duration::from_secs(1), histogram }
 }
 
-fn strip(scenario: &Scenario, from: &RegionName, to: &RegionName) -> Vec<char> {
-    let mut matching = scenario.paths.iter().filter(|(path, _)| matches(path, from, to));
+fn strip(paths: &[(String, String)], from: &RegionName, to: &RegionName) -> Vec<char> {
+    let mut matching = paths.iter().filter(|(path, _)| matches(path, from, to));
     let (_, text) = matching.next_back().unwrap_or_else(|| panic!("no strip for {from} → {to}"));
     let mut marks = Vec::new();
     let mut count = String::new();

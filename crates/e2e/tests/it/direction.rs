@@ -19,6 +19,8 @@ const COLLECTOR: &[&str] = &[
     "agents",
     "rings",
     "evidence",
+    "slowness",
+    "diagnosis",
     "cells",
     "regions",
     "hints",
