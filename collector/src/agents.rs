@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, RegionName, Wall};
 
-use crate::entry::{Batch, Vitals};
+use crate::entry::{Report, Vitals};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Agents {
@@ -21,11 +21,11 @@ pub struct Agent {
 }
 
 impl Agents {
-    pub fn heard(&mut self, batch: &Batch) {
-        let Batch { origin, source, received, version, vitals, .. } = batch;
-        let agent =
-            Agent { region: source.clone(), version: version.clone(), last_seen: *received, vitals: vitals.clone() };
-        self.all.insert(origin.agent.clone(), agent);
+    pub fn heard(&mut self, report: &Report, received: Wall) {
+        let Report { agent, source, version, vitals } = report;
+        let heard =
+            Agent { region: source.clone(), version: version.clone(), last_seen: received, vitals: vitals.clone() };
+        self.all.insert(agent.clone(), heard);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&AgentId, &Agent)> {

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
 use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION};
-use telemetry::{Outcome, Series};
+use telemetry::{AgentId, Outcome, RegionName, Series};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::entry::{Batch, Encoding, Envelope, Point, Vitals};
+use crate::entry::{Batch, Encoding, Envelope, Point, Report, Vitals};
 
 /// Attribute sets that are remembered. Beyond them points are parsed each time, which is slower and still right.
 const CATALOG: usize = 2_000_000;
@@ -20,7 +20,7 @@ const CATALOG: usize = 2_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("the body does not inflate: {0}")]
-    Inflate(#[source] std::io::Error),
+    Inflate(#[source] io::Error),
     #[error("the body inflates to more than {0} bytes")]
     TooLarge(usize),
     #[error(transparent)]
@@ -56,12 +56,17 @@ pub fn inflate(body: &[u8], encoding: Encoding, limit: usize) -> Result<Cow<'_, 
     match encoding {
         Encoding::Identity => Ok(Cow::Borrowed(body)),
         Encoding::Zstd => {
-            let mut inflated = Vec::with_capacity((body.len() * 4).min(limit));
             let decoder = zstd::Decoder::with_buffer(body).map_err(DecodeError::Inflate)?;
-            decoder.take(limit as u64 + 1).read_to_end(&mut inflated).map_err(DecodeError::Inflate)?;
-            if inflated.len() > limit { Err(DecodeError::TooLarge(limit)) } else { Ok(Cow::Owned(inflated)) }
+            read_within(limit, body.len(), decoder)
         }
+        Encoding::Gzip => read_within(limit, body.len(), flate2::bufread::MultiGzDecoder::new(body)),
     }
+}
+
+fn read_within(limit: usize, length: usize, decoder: impl Read) -> Result<Cow<'static, [u8]>, DecodeError> {
+    let mut inflated = Vec::with_capacity((length * 4).min(limit));
+    decoder.take(limit as u64 + 1).read_to_end(&mut inflated).map_err(DecodeError::Inflate)?;
+    if inflated.len() > limit { Err(DecodeError::TooLarge(limit)) } else { Ok(Cow::Owned(inflated)) }
 }
 
 /// Who sends, from the first resource of an inflated body.
@@ -89,20 +94,23 @@ impl Catalog {
     pub fn read(&mut self, envelope: Envelope, body: &[u8]) -> Result<(Batch, Refused), DecodeError> {
         let mut reading = Reading {
             catalog: self,
-            envelope: &envelope,
+            sender: Err(BadLabels::Malformed),
             points: Vec::new(),
-            vitals: Vitals::default(),
+            reports: Vec::new(),
             refused: Refused::default(),
-            version: String::new(),
         };
         walk::walk(body, &mut reading)?;
-        let Reading { points, vitals, refused, version, .. } = reading;
-        let Envelope { origin, source, received, .. } = envelope;
-        Ok((Batch { origin, source, received, version, points, vitals }, refused))
+        let Reading { points, reports, refused, .. } = reading;
+        let Envelope { origin, received, .. } = envelope;
+        Ok((Batch { origin, received, points, reports }, refused))
     }
 
-    fn series(&mut self, attributes: &[u8], envelope: &Envelope) -> Result<(Arc<Series>, Outcome), BadLabels> {
-        let (agent, source) = (&envelope.origin.agent, &envelope.source);
+    fn series(
+        &mut self,
+        attributes: &[u8],
+        agent: &AgentId,
+        source: &RegionName,
+    ) -> Result<(Arc<Series>, Outcome), BadLabels> {
         let sender = xxh3_64_with_seed(agent.as_str().as_bytes(), self.seed);
         let key = xxh3_128_with_seed(attributes, sender);
         if let Some(known) = self.known.get(&key)
@@ -124,44 +132,85 @@ impl Catalog {
 
 struct Reading<'c> {
     catalog: &'c mut Catalog,
-    envelope: &'c Envelope,
+    /// Of the resource whose points come now.
+    sender: Result<Resource, BadLabels>,
     points: Vec<Point>,
-    vitals: Vitals,
+    reports: Vec<Report>,
     refused: Refused,
-    version: String,
 }
 
 impl<'a> Visitor<'a> for Reading<'_> {
     fn resource(&mut self, attributes: &'a [u8]) {
-        if let Ok(resource) = labels::resource(attributes) {
-            self.version = resource.version;
-        }
+        self.sender = labels::resource(attributes);
     }
 
     fn point(&mut self, point: walk::Point<'a>) {
-        let walk::Point { metric, attributes, begin, end, value } = point;
-        match (metric, value) {
-            (PROBE_DURATION, Value::Histogram(histogram)) => match self.catalog.series(&attributes, self.envelope) {
-                Ok((series, outcome)) => self.points.push(Point { series, outcome, begin, end, histogram }),
-                Err(fault) => self.refused.add(metric, &fault),
-            },
-            (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals.lateness = lateness,
-            (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals.spool_batches = batches as u64,
-            (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.vitals.spool_bytes = bytes as u64,
-            _ => self.other(metric),
+        let metric = point.metric;
+        if !is_ours(metric) {
+            self.other(metric);
+            return;
+        }
+        let taken = match self.sender.clone() {
+            Ok(sender) => self.take(&sender, point).map_err(|fault| fault.to_string()),
+            Err(fault) => Err(DecodeError::Resource(fault).to_string()),
+        };
+        if let Err(fault) = taken {
+            self.refused.add(metric, &fault);
         }
     }
 
     fn bad_point(&mut self, metric: &'a str, _: Cow<'a, [u8]>, fault: BadPoint) {
-        // An agent that sent nothing has no lateness: an empty histogram with no time is not a fault.
-        if metric != AGENT_LATENESS {
-            self.refused.add(metric, &fault);
+        match metric {
+            // An agent that sent nothing has no lateness: an empty histogram with no time is not a fault.
+            AGENT_LATENESS => {}
+            _ if is_ours(metric) => self.refused.add(metric, &fault),
+            _ => self.other(metric),
         }
     }
 
     fn other(&mut self, metric: &'a str) {
         self.refused.add(metric, &"nothing here reads this metric");
     }
+}
+
+impl Reading<'_> {
+    fn take(&mut self, sender: &Resource, point: walk::Point<'_>) -> Result<(), NotTaken> {
+        let walk::Point { metric, attributes, begin, end, value } = point;
+        match (metric, value) {
+            (PROBE_DURATION, Value::Histogram(histogram)) => {
+                let (series, outcome) = self.catalog.series(&attributes, &sender.agent, &sender.source)?;
+                self.points.push(Point { series, outcome, begin, end, histogram });
+                self.vitals(sender);
+            }
+            (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals(sender).lateness = lateness,
+            (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals(sender).spool_batches = batches as u64,
+            (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.vitals(sender).spool_bytes = bytes as u64,
+            _ => return Err(NotTaken::Kind),
+        }
+        Ok(())
+    }
+
+    /// In the report of that agent, which is begun when it has none yet.
+    fn vitals(&mut self, sender: &Resource) -> &mut Vitals {
+        let index = self.reports.iter().position(|report| report.agent == sender.agent).unwrap_or_else(|| {
+            let Resource { agent, source, version } = sender.clone();
+            self.reports.push(Report { agent, source, version, vitals: Vitals::default() });
+            self.reports.len() - 1
+        });
+        &mut self.reports[index].vitals
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Labels(#[from] BadLabels),
+    #[error("another kind of metric than expected; a duration is an exponential histogram")]
+    Kind,
+}
+
+fn is_ours(metric: &str) -> bool {
+    [PROBE_DURATION, AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES].contains(&metric)
 }
 
 impl Refused {

@@ -1,12 +1,12 @@
 //! What the log holds, in order, and how a record of it is written.
 //!
-//! A record is one tag byte and a body. `B`: a batch as it was received, still compressed, behind its postcard envelope.
+//! A record is one tag byte and a body. `O`: a batch as it was received, still compressed, behind its postcard envelope.
 //! `M`: a time mark, eight bytes. `C`: a policy, postcard.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{Histogram, Origin, Outcome, RegionName, Series, Wall};
+use telemetry::{AgentId, Histogram, Origin, Outcome, RegionName, Series, Wall};
 
 use crate::policy::Policy;
 
@@ -18,15 +18,24 @@ pub enum Entry {
     Mark { now: Wall },
 }
 
-/// What an agent sent, decoded.
+/// What was sent, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    pub origin: Origin,
-    /// Where the agent stands, as the collector knows it.
-    pub source: RegionName,
+    /// By which an agent's batch is counted once. What came through someone else has none: its points are counted once each.
+    pub origin: Option<Origin>,
     pub received: Wall,
-    pub version: String,
     pub points: Vec<Point>,
+    /// Of every agent that something was taken from.
+    pub reports: Vec<Report>,
+}
+
+/// What a batch says of one agent itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    pub agent: AgentId,
+    /// Where it stands.
+    pub source: RegionName,
+    pub version: String,
     pub vitals: Vitals,
 }
 
@@ -50,8 +59,7 @@ pub struct Vitals {
 /// What is known of a batch without opening it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    pub origin: Origin,
-    pub source: RegionName,
+    pub origin: Option<Origin>,
     pub received: Wall,
     pub encoding: Encoding,
 }
@@ -60,6 +68,7 @@ pub struct Envelope {
 pub enum Encoding {
     Identity,
     Zstd,
+    Gzip,
 }
 
 /// A record, parted but not opened.
@@ -72,7 +81,7 @@ pub enum Record<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("a record of an unknown kind: was the log written by a newer version?")]
+    #[error("a record of an unknown kind: was the log written by another version?")]
     Kind,
     #[error("a record that does not decode")]
     Decode(#[from] postcard::Error),
@@ -82,7 +91,7 @@ impl Record<'_> {
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
         Ok(match self {
             Self::Batch(envelope, body) => {
-                let mut record = postcard::to_extend(envelope, vec![b'B'])?;
+                let mut record = postcard::to_extend(envelope, vec![b'O'])?;
                 record.extend_from_slice(body);
                 record
             }
@@ -93,7 +102,7 @@ impl Record<'_> {
 
     pub fn decode(record: &[u8]) -> Result<Record<'_>, RecordError> {
         match record.split_first() {
-            Some((b'B', rest)) => {
+            Some((b'O', rest)) => {
                 let (envelope, body) = postcard::take_from_bytes(rest)?;
                 Ok(Record::Batch(envelope, body))
             }

@@ -59,15 +59,21 @@ impl Ingest {
         protobuf(headers)?;
         let (entry, refused, envelope) = {
             let inflated = inflate(body, encoding, self.limits.inflated_bytes)?;
-            let envelope = self.envelope(headers, &inflated, encoding)?;
-            if !self.bodies.lock().unwrap_or_else(PoisonError::into_inner).agree(&envelope.origin, body) {
+            let origin = origin(headers, &inflated)?;
+            let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+            if origin.as_ref().is_some_and(|origin| !bodies.agree(origin, body)) {
                 let detail = "another body came under this agent, boot and sequence";
                 return Err(Problem::new(StatusCode::CONFLICT, "conflict", detail));
             }
+            drop(bodies);
+            let envelope = Envelope { origin, received: self.clock.wall(), encoding };
             let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
             let (batch, refused) = catalog.read(envelope.clone(), &inflated)?;
             (batch, refused, envelope)
         };
+        if entry.origin.is_none() && entry.reports.is_empty() {
+            return Ok(refused);
+        }
         let bad_news = is_bad_news(&entry);
         self.log.append(&Record::Batch(envelope, body), Entry::Batch(entry)).await?;
         if bad_news {
@@ -75,20 +81,28 @@ impl Ingest {
         }
         Ok(refused)
     }
+}
 
-    fn envelope(&self, headers: &HeaderMap, body: &[u8], encoding: Encoding) -> Result<Envelope, Problem> {
-        let resource = sender(body)?;
-        let agent = required(headers, HEADER_AGENT)?.parse().map_err(|error| bad_header(HEADER_AGENT, error))?;
-        let boot: Boot = required(headers, HEADER_BOOT)?.parse().map_err(|error| bad_header(HEADER_BOOT, error))?;
-        let sequence =
-            required(headers, HEADER_SEQUENCE)?.parse().ok().filter(|sequence| (1..=MAX_SEQUENCE).contains(sequence));
-        let sequence = Sequence(sequence.ok_or_else(|| bad_header(HEADER_SEQUENCE, "a whole number from 1"))?);
-        if agent != resource.agent {
-            return Err(bad_header(HEADER_AGENT, "not the agent that the resource names"));
+/// What an agent calls its batch. A batch from anyone else has no name.
+fn origin(headers: &HeaderMap, body: &[u8]) -> Result<Option<Origin>, Problem> {
+    let names = [HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE];
+    let [Some(agent), Some(boot), Some(sequence)] = names.map(|name| headers.get(name)) else {
+        if names.iter().any(|name| headers.contains_key(*name)) {
+            let detail = format!("headers {}: all of them or none", names.join(", "));
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "header", detail));
         }
-        let origin = Origin { agent, boot, sequence };
-        Ok(Envelope { origin, source: resource.source, received: self.clock.wall(), encoding })
+        return Ok(None);
+    };
+    let resource = sender(body)?;
+    let agent = text(HEADER_AGENT, agent)?.parse().map_err(|error| bad_header(HEADER_AGENT, error))?;
+    let boot: Boot = text(HEADER_BOOT, boot)?.parse().map_err(|error| bad_header(HEADER_BOOT, error))?;
+    let sequence =
+        text(HEADER_SEQUENCE, sequence)?.parse().ok().filter(|sequence| (1..=MAX_SEQUENCE).contains(sequence));
+    let sequence = Sequence(sequence.ok_or_else(|| bad_header(HEADER_SEQUENCE, "a whole number from 1"))?);
+    if agent != resource.agent {
+        return Err(bad_header(HEADER_AGENT, "not the agent that the resource names"));
     }
+    Ok(Some(Origin { agent, boot, sequence }))
 }
 
 fn is_bad_news(batch: &Batch) -> bool {
@@ -99,7 +113,11 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     match headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(Encoding::Identity),
         Some(b"zstd") => Ok(Encoding::Zstd),
-        Some(_) => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", "content-encoding: zstd or none")),
+        Some(b"gzip") => Ok(Encoding::Gzip),
+        Some(_) => {
+            let detail = "content-encoding: zstd, gzip or none";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", detail))
+        }
     }
 }
 
@@ -111,9 +129,8 @@ fn protobuf(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "content-type: application/x-protobuf"))
 }
 
-fn required<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Problem> {
-    let value = headers.get(name).ok_or_else(|| bad_header(name, "missing"))?;
-    value.to_str().map_err(|_| bad_header(name, "not text"))
+fn text(name: &'static str, value: &header::HeaderValue) -> Result<String, Problem> {
+    value.to_str().map(str::to_owned).map_err(|_| bad_header(name, "not text"))
 }
 
 fn bad_header(name: &'static str, fault: impl std::fmt::Display) -> Problem {

@@ -61,7 +61,12 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
         .with_description("Points by what became of them.")
         .with_callback(move |it| {
             let tally = state.state().tally;
-            let outcomes = [("counted", tally.points), ("late", tally.late_points), ("early", tally.early_points)];
+            let outcomes = [
+                ("counted", tally.points),
+                ("repeated", tally.repeated_points),
+                ("late", tally.late_points),
+                ("early", tally.early_points),
+            ];
             for (outcome, count) in outcomes {
                 it.observe(count, &[KeyValue::new("outcome", outcome)]);
             }

@@ -1,6 +1,6 @@
 //! The last minutes of every series: for each slot a sparse histogram of its replies and a count of its failures.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,27 @@ pub struct Slot {
     pub begin: Wall,
     pub replies: Histogram,
     pub failures: BTreeMap<FailureKind, u64>,
+    /// Points that came without a batch's name: begin, end and outcome, as long as the slot itself is kept.
+    counted: BTreeSet<(Wall, Wall, Outcome)>,
+}
+
+/// By what a point is counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Once {
+    /// Its batch has a name, and came for the first time.
+    ByBatch,
+    /// Its batch has none: the point itself is looked for.
+    ByPoint,
+}
+
+/// What became of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    Counted(SeriesId),
+    /// Older than what is kept.
+    Late,
+    /// Counted before.
+    Repeated,
 }
 
 /// Several slots of several series, merged.
@@ -48,11 +69,16 @@ pub struct Seen {
 }
 
 impl Rings {
-    /// Adds a point to its slot. A point older than what is kept is not added; the answer says so.
-    pub fn add(&mut self, point: &Point, width: Duration) -> Option<SeriesId> {
+    /// Adds a point to its slot.
+    pub fn add(&mut self, point: &Point, width: Duration, once: Once) -> Added {
         let id = self.id_of(&point.series);
         let ring = &mut self.all[id.0 as usize];
-        ring.add(point, width).then_some(id)
+        let Some(slot) = ring.slot_for(point, width) else { return Added::Late };
+        if once == Once::ByPoint && !slot.remember(point) {
+            return Added::Repeated;
+        }
+        slot.add(point);
+        Added::Counted(id)
     }
 
     pub fn get(&self, id: SeriesId) -> &Ring {
@@ -121,11 +147,12 @@ impl From<Rings> for Vec<Ring> {
 }
 
 impl Ring {
-    fn add(&mut self, point: &Point, width: Duration) -> bool {
-        let begin = point.begin.slot(width);
+    /// `None`: older than what is kept.
+    fn slot_for(&mut self, point: &Point, width: Duration) -> Option<&mut Slot> {
+        let begin = slot_of(point, width);
         let horizon = self.newest.max(point.end) - HORIZON;
         if begin < horizon {
-            return false;
+            return None;
         }
         self.newest = self.newest.max(point.end);
         while self.slots.front().is_some_and(|slot| slot.begin < horizon) {
@@ -135,12 +162,22 @@ impl Ring {
         if self.slots.get(index).is_none_or(|slot| slot.begin != begin) {
             self.slots.insert(index, Slot { begin, ..Slot::default() });
         }
-        self.slots[index].add(point);
-        true
+        self.slots.get_mut(index)
     }
 }
 
+/// Where it begins; a point wider than a slot is news of when it ends.
+fn slot_of(point: &Point, width: Duration) -> Wall {
+    let wide = point.end.since(point.begin) > width;
+    if wide { (point.end - Duration::from_nanos(1)).slot(width) } else { point.begin.slot(width) }
+}
+
 impl Slot {
+    /// `false`: it was known.
+    fn remember(&mut self, point: &Point) -> bool {
+        self.counted.insert((point.begin, point.end, point.outcome))
+    }
+
     fn add(&mut self, point: &Point) {
         match point.outcome {
             Outcome::Reply => self.replies.merge(&point.histogram),

@@ -12,7 +12,7 @@ use crate::entry::{Batch, Entry, Point};
 use crate::hints::{HintDocument, Hints, View};
 use crate::policy::Policy;
 use crate::regions::Regions;
-use crate::rings::Rings;
+use crate::rings::{Added, Once, Rings};
 use crate::sequences::Sequences;
 
 /// A point may be ahead of the collector's clock by this much; one that is further ahead would hide what comes after it.
@@ -41,6 +41,8 @@ pub struct Tally {
     pub batches: u64,
     pub repeated_batches: u64,
     pub points: u64,
+    /// Counted before, in batches without a name.
+    pub repeated_points: u64,
     /// Older than the rings keep.
     pub late_points: u64,
     /// Ahead of the collector's clock.
@@ -76,35 +78,40 @@ impl State {
     }
 
     fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
-        if !self.sequences.count(&batch.origin) {
+        let once = if batch.origin.is_some() { Once::ByBatch } else { Once::ByPoint };
+        if batch.origin.as_ref().is_some_and(|origin| !self.sequences.count(origin)) {
             self.tally.repeated_batches += 1;
             return Vec::new();
         }
         self.tally.batches += 1;
-        self.agents.heard(batch);
+        for report in &batch.reports {
+            self.agents.heard(report, batch.received);
+        }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {
-            self.absorb_point(point, batch.received, &policy);
+            self.absorb_point(point, batch.received, once, &policy);
         }
         Vec::new()
     }
 
-    fn absorb_point(&mut self, point: &Point, received: Wall, policy: &Policy) {
+    fn absorb_point(&mut self, point: &Point, received: Wall, once: Once, policy: &Policy) {
         if point.end > received + AHEAD {
             self.tally.early_points += 1;
             return;
         }
         // A backlog older than what a judgement would look at is history.
         let news = point.end + policy.stale_after() > self.now.max(received);
-        let Some(id) = self.rings.add(point, policy.window) else {
-            self.tally.late_points += 1;
-            return;
-        };
-        self.tally.points += 1;
-        if Self::is_primary(policy, &point.series) {
-            self.cells.weigh(id, point, news);
-        } else if !point.series.confirm {
-            self.cells.accompany(id, &point.series);
+        match self.rings.add(point, policy.window, once) {
+            Added::Late => self.tally.late_points += 1,
+            Added::Repeated => self.tally.repeated_points += 1,
+            Added::Counted(id) => {
+                self.tally.points += 1;
+                if Self::is_primary(policy, &point.series) {
+                    self.cells.weigh(id, point, news);
+                } else if !point.series.confirm {
+                    self.cells.accompany(id, &point.series);
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The door: what ingest takes and refuses, and what the hints answer.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,15 @@ use collector::log::{Appender, Log};
 use collector::meters::Ingested;
 use collector::snapshot::Snapshots;
 use futures_util::StreamExt as _;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::metrics::v1::{Histogram, HistogramDataPoint, ResourceMetrics, metric};
+use prost::Message as _;
 use runtime::meters::Meters;
 use runtime::{Clock, Shutdown};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
-use telemetry::{Family, Outcome, Series, Window};
+use telemetry::{Family, Outcome, Series, Wall, Window};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -111,6 +115,13 @@ impl Door {
         self.mark().await;
     }
 
+    /// As anyone's collector sends, with no name of ours.
+    async fn post_unnamed(&self, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
+        let request = Request::post("/v1/metrics").header("content-type", "application/x-protobuf");
+        let (status, _, answer) = self.ask(request.body(Body::from(body)).unwrap()).await;
+        (status, answer)
+    }
+
     /// Stops it and opens it again on the same data.
     async fn reopen(mut self) -> Self {
         let dir = self.dir.take().unwrap();
@@ -161,8 +172,14 @@ impl Drop for Door {
 }
 
 fn body(clock: Clock) -> Vec<u8> {
+    let now = clock.wall();
+    body_of("fra-1", now - Duration::from_secs(1), now)
+}
+
+/// Three replies that this agent in fra saw.
+fn body_of(agent: &str, begin: Wall, end: Wall) -> Vec<u8> {
     let series = Series {
-        agent: "fra-1".parse().unwrap(),
+        agent: agent.parse().unwrap(),
         source: "fra".parse().unwrap(),
         target: "iad-voice-1".parse().unwrap(),
         region: "iad".parse().unwrap(),
@@ -173,13 +190,31 @@ fn body(clock: Clock) -> Vec<u8> {
         confirm: false,
         labels: telemetry::Labels::new(),
     };
-    let now = clock.wall();
     let replies = Scratch::default().fold([90, 91, 92].map(Duration::from_millis));
-    let window = Window { begin: now - Duration::from_secs(1), end: now, outcomes: [(Outcome::Reply, replies)].into() };
+    let window = Window { begin, end, outcomes: [(Outcome::Reply, replies)].into() };
     let sender =
         Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };
     let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
-    encode(&sender, &[Measured { subject, window }], &AgentHealth { begin: now, end: now, ..AgentHealth::default() })
+    encode(&sender, &[Measured { subject, window }], &AgentHealth { begin, end, ..AgentHealth::default() })
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What a partial success says.
+fn partial(answer: &[u8]) -> (i64, String) {
+    let answer = ExportMetricsServiceResponse::decode(answer).unwrap().partial_success.unwrap_or_default();
+    (answer.rejected_data_points, answer.error_message)
+}
+
+/// The first metric of the first resource is the probe's.
+fn changed(body: &[u8], change: impl Fn(&mut ResourceMetrics)) -> Vec<u8> {
+    let mut request = ExportMetricsServiceRequest::decode(body).unwrap();
+    change(&mut request.resource_metrics[0]);
+    request.encode_to_vec()
 }
 
 #[tokio::test]
@@ -204,8 +239,10 @@ async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing()
     let cases = [
         ("1", None, b"garbage".to_vec(), 400, "malformed"),
         ("1", Some("zstd"), good.clone(), 400, "inflate"),
-        ("1", Some("gzip"), good.clone(), 415, "encoding"),
+        ("1", Some("gzip"), good.clone(), 400, "inflate"),
+        ("1", Some("br"), good.clone(), 415, "encoding"),
         ("1", Some("zstd"), bomb, 413, "inflated-size"),
+        ("1", Some("gzip"), gzip(&vec![0; 1_000_000]), 413, "inflated-size"),
         ("0", None, good.clone(), 400, "header"),
         ("one", None, good.clone(), 400, "header"),
         ("1", None, Vec::new(), 400, "resource"),
@@ -220,6 +257,93 @@ async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing()
     assert_eq!(door.post("1", None, good).await.0, StatusCode::OK);
     let (status, problem) = door.post("1", None, body(door.clock)).await;
     assert_eq!((status, problem["code"].as_str()), (StatusCode::CONFLICT, Some("conflict")));
+    assert_eq!(door.samples().await, 3);
+}
+
+#[tokio::test]
+async fn a_batch_in_gzip_is_a_batch() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    assert_eq!(door.post("1", Some("gzip"), gzip(&body(door.clock))).await.0, StatusCode::OK);
+    let door = door.reopen().await;
+    assert_eq!(door.samples().await, 3);
+}
+
+#[tokio::test]
+async fn a_point_that_comes_again_through_someone_elses_collector_is_counted_once() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let (second, now) = (Duration::from_secs(1), door.clock.wall());
+    let (first, other) = (body_of("fra-1", now - second, now), body_of("fra-2", now - second, now));
+    assert_eq!(door.post_unnamed(first.clone()).await, (StatusCode::OK, Vec::new()));
+    assert_eq!(door.samples().await, 3);
+    // Batched anew on its way: two resources in one body, each with its own sender.
+    assert_eq!(door.post_unnamed([first.clone(), other].concat()).await, (StatusCode::OK, Vec::new()));
+    assert_eq!(door.samples().await, 6);
+    let agents = door.json("/api/v1/agents").await;
+    assert_eq!(agents["items"].as_array().unwrap().len(), 2, "{agents}");
+    let door = door.reopen().await;
+    assert_eq!(door.post_unnamed(first).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 6);
+    let next = body_of("fra-1", now, now + second);
+    assert_eq!(door.post_unnamed(next).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 9);
+}
+
+#[tokio::test]
+async fn a_point_wider_than_a_slot_is_news_of_when_it_ends() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall();
+    // Its begin alone would make it older than anything that is kept.
+    assert_eq!(door.post_unnamed(body_of("fra-1", now - Duration::from_hours(1), now)).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 3);
+}
+
+#[tokio::test]
+async fn a_batch_has_all_three_names_or_none() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let request = Request::post("/v1/metrics")
+        .header("content-type", "application/x-protobuf")
+        .header("isochrone-agent", "fra-1")
+        .body(Body::from(body(door.clock)));
+    let (status, _, problem) = door.ask(request.unwrap()).await;
+    let problem: Value = serde_json::from_slice(&problem).unwrap();
+    assert_eq!((status.as_u16(), problem["code"].as_str()), (400, Some("header")));
+    let said = "headers isochrone-agent, isochrone-boot, isochrone-seq: all of them or none";
+    assert_eq!(problem["detail"], said);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused_by_name_and_the_rest_is_kept() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let good = body(door.clock);
+    let nameless = changed(&good, |resource| {
+        resource.resource.as_mut().unwrap().attributes.retain(|attribute| attribute.key != "cloud.region");
+    });
+    let cumulative = changed(&good, |resource| {
+        let metric = &mut resource.scope_metrics[0].metrics[0];
+        let Some(metric::Data::ExponentialHistogram(data)) = &mut metric.data else { panic!("a histogram") };
+        data.aggregation_temporality = 2;
+    });
+    let explicit = changed(&good, |resource| {
+        let data_points = vec![HistogramDataPoint::default(); 3];
+        let data = metric::Data::Histogram(Histogram { data_points, aggregation_temporality: 1 });
+        resource.scope_metrics[0].metrics[0].data = Some(data);
+    });
+    let foreign = changed(&good, |resource| {
+        resource.scope_metrics[0].metrics.truncate(1);
+        "http.server.request.duration".clone_into(&mut resource.scope_metrics[0].metrics[0].name);
+    });
+    let cases = [
+        (nameless, 4, "isochrone.probe.duration: the resource does not say who sends: cloud.region is missing"),
+        (cumulative, 1, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta"),
+        (explicit, 3, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=base2_exponential_bucket_histogram"),
+        (foreign, 1, "http.server.request.duration: nothing here reads this metric"),
+    ];
+    for (bad, points, why) in cases {
+        let (status, answer) = door.post_unnamed([bad, good.clone()].concat()).await;
+        let (rejected, said) = partial(&answer);
+        assert_eq!((status, rejected), (StatusCode::OK, points), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
     assert_eq!(door.samples().await, 3);
 }
 

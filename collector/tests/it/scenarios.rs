@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collector::cells::CellKey;
-use collector::entry::{Batch, Entry, Point, Vitals};
+use collector::entry::{Batch, Entry, Point, Report, Vitals};
 use collector::hints::HintDocument;
 use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
 use collector::snapshot;
@@ -17,7 +17,7 @@ use collector::state::{Effect, State};
 use serde::Deserialize;
 use telemetry::geo::Coordinates;
 use telemetry::histogram::Scratch;
-use telemetry::{Boot, FailureKind, Family, Origin, Outcome, RegionName, Sequence, Series, Wall};
+use telemetry::{AgentId, Boot, FailureKind, Family, Origin, Outcome, RegionName, Sequence, Series, Wall};
 
 /// Wall time at second 0, at a window's begin.
 const BEGIN: Wall = Wall::from_secs(1_800_000_000);
@@ -187,9 +187,11 @@ impl<'a> Run<'a> {
             let lost = Outcome::Failure(FailureKind::Timeout);
             points.extend(timed_out.map(|sent| point(source, region, sent, lost, 1000.0)));
         }
-        let origin = Origin { agent: agent.parse().unwrap(), boot: Boot(1), sequence: Sequence(second + 1) };
+        let agent: AgentId = agent.parse().unwrap();
+        let origin = Origin { agent: agent.clone(), boot: Boot(1), sequence: Sequence(second + 1) };
         let received = BEGIN + Duration::from_secs(second + 1);
-        Batch { origin, source: source.clone(), received, version: String::new(), points, vitals: Vitals::default() }
+        let report = Report { agent, source: source.clone(), version: String::new(), vitals: Vitals::default() };
+        Batch { origin: Some(origin), received, points, reports: vec![report] }
     }
 
     fn compare(&self, expected: &Expected) -> Vec<String> {

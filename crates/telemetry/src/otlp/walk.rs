@@ -36,8 +36,15 @@ pub enum BadPoint {
     Range,
     #[error("it ends before it begins, or has no time")]
     Time,
-    #[error("cumulative; only delta temporality adds up across restarts")]
+    #[error(
+        "cumulative; set delta temporality (OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta), which adds up across restarts"
+    )]
     Cumulative,
+    #[error(
+        "explicit buckets; set exponential histograms \
+         (OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=base2_exponential_bucket_histogram)"
+    )]
+    Explicit,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +67,7 @@ pub enum Value {
 pub trait Visitor<'a> {
     /// A resource's attributes, before its points.
     fn resource(&mut self, attributes: &'a [u8]);
-    /// Exponential histograms and numbers; other kinds of metric are not of interest and are told as `other`.
+    /// Exponential histograms and numbers. A histogram with explicit buckets is a `bad_point`, a summary's are `other`.
     fn point(&mut self, point: Point<'a>);
     fn bad_point(&mut self, metric: &'a str, attributes: Cow<'a, [u8]>, fault: BadPoint);
     fn other(&mut self, metric: &'a str);
@@ -91,10 +98,18 @@ fn walk_metric<'a>(message: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<
             (1, Field::Bytes(point)) => walk_number(name, point, visitor),
             _ => Ok(()),
         }),
-        (9 | 11, Field::Bytes(_)) => {
-            visitor.other(name);
+        (9, Field::Bytes(histograms)) => each(histograms, |number, field| {
+            if let (1, Field::Bytes(point)) = (number, field) {
+                visitor.bad_point(name, attributes(point, 9)?, BadPoint::Explicit);
+            }
             Ok(())
-        }
+        }),
+        (11, Field::Bytes(summaries)) => each(summaries, |number, field| {
+            if let (1, Field::Bytes(_)) = (number, field) {
+                visitor.other(name);
+            }
+            Ok(())
+        }),
         (10, Field::Bytes(histograms)) => {
             let mut temporality = 0;
             each(histograms, |number, field| {
