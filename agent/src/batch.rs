@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use runtime::{Clock, Wall};
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Measured, Sender, encode};
+use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
 use telemetry::{Outcome, Window};
 
 use crate::meters::Instruments;
-use crate::plan::Plan;
+use crate::plan::{Aspect, Plan, ProbeIndex};
 use crate::record::{Handover, Part};
 use crate::spool::{Depth, Shared};
 
@@ -55,6 +56,8 @@ pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct Assembler {
     plan: Plan,
+    /// Those that were met; the recorder bounds how many there are.
+    subjects: BTreeMap<(ProbeIndex, Arc<Aspect>), Arc<Subject>>,
     sender: Sender,
     scratch: Scratch,
     /// When the last batch was made.
@@ -63,7 +66,7 @@ pub struct Assembler {
 
 impl Assembler {
     pub fn new(plan: Plan, sender: Sender, start: Wall) -> Self {
-        Self { plan, sender, scratch: Scratch::default(), told: start }
+        Self { plan, subjects: BTreeMap::new(), sender, scratch: Scratch::default(), told: start }
     }
 
     pub fn assemble(&mut self, handover: Handover, depth: Depth) -> Vec<Vec<u8>> {
@@ -86,14 +89,16 @@ impl Assembler {
     }
 
     fn measured(&mut self, part: Part) -> Measured {
-        let Part { series, begin, end, samples } = part;
+        let Part { probe, aspect, begin, end, samples } = part;
         let mut durations: BTreeMap<Outcome, Vec<Duration>> = BTreeMap::new();
         for (outcome, duration) in samples {
             durations.entry(outcome).or_default().push(duration);
         }
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
-        Measured { subject: self.plan.get(series).subject.clone(), window: Window { begin, end, outcomes } }
+        let named = || Arc::new(self.plan.get(probe).subject_of(&aspect));
+        let subject = self.subjects.entry((probe, aspect.clone())).or_insert_with(named).clone();
+        Measured { subject, window: Window { begin, end, outcomes } }
     }
 }
 

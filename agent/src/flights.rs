@@ -10,8 +10,8 @@ use runtime::Mono;
 use telemetry::{FailureKind, Outcome};
 
 use crate::config::MAX_IN_FLIGHT;
-use crate::plan::{Errand, SeriesIndex};
-use crate::probe::{Heard, Launch, Order, Report, SendFault, Token};
+use crate::plan::{Errand, ProbeIndex};
+use crate::probe::{Heard, Launch, Order, Report, Sample, SendFault, Token};
 use crate::schedule::Due;
 
 /// How long a task may be behind with its report before we stop waiting.
@@ -21,16 +21,18 @@ const GRACE: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = if cfg!(test) { 8 } else { 65_536 };
 
 /// One probe that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub due: Due,
     pub end: End,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With what it measured, or the time until the failure was known.
+    /// With what its one phase measured, or the time until the failure was known.
     Counted(Outcome, Duration),
+    /// With what each of its phases measured, in their order.
+    Phased(Vec<Sample>),
     Missed(Miss),
 }
 
@@ -39,7 +41,7 @@ pub enum End {
 pub enum Miss {
     #[error("this agent came more than an interval too late")]
     Skipped,
-    #[error("{MAX_IN_FLIGHT} probes of one series are in flight")]
+    #[error("{MAX_IN_FLIGHT} probes of one kind and target are in flight")]
     Crowded,
     #[error(transparent)]
     NotSent(SendFault),
@@ -93,7 +95,7 @@ pub struct Flights {
     out: HashMap<Token, Flight>,
     /// Ended ones stay here until their time comes; their token is then no longer out.
     deadlines: BinaryHeap<Reverse<(Mono, Token)>>,
-    of_series: HashMap<SeriesIndex, u32>,
+    of_probe: HashMap<ProbeIndex, u32>,
     past: Past,
 }
 
@@ -110,9 +112,9 @@ impl Flights {
         Self { last: first, ..Self::default() }
     }
 
-    /// A token for one more probe of that series. `None`: too many are out.
-    pub fn token(&mut self, series: SeriesIndex) -> Option<Token> {
-        if self.of_series.get(&series).is_some_and(|&out| out >= MAX_IN_FLIGHT) {
+    /// A token for one more of that probe. `None`: too many are out.
+    pub fn token(&mut self, probe: ProbeIndex) -> Option<Token> {
+        if self.of_probe.get(&probe).is_some_and(|&out| out >= MAX_IN_FLIGHT) {
             return None;
         }
         self.last = self.last.wrapping_add(1);
@@ -124,7 +126,7 @@ impl Flights {
             Launch::OnTheWire(sent) => sent + order.timeout,
             Launch::Handed => now + order.timeout + GRACE,
         };
-        *self.of_series.entry(due.series).or_default() += 1;
+        *self.of_probe.entry(due.probe).or_default() += 1;
         self.deadlines.push(Reverse((deadline, order.token)));
         self.out.insert(order.token, Flight { due, order, launch });
     }
@@ -138,6 +140,7 @@ impl Flights {
                 (self.end(token, end, Fate::Other), None)
             }
             Report::NotSent { token, fault } => (self.end(token, End::Missed(Miss::NotSent(fault)), Fate::Other), None),
+            Report::Phased { token, samples } => (self.end(token, End::Phased(samples), Fate::Other), None),
             Report::Answer { token, errand, heard } => self.answer(token, errand, heard),
         }
     }
@@ -197,7 +200,7 @@ impl Flights {
 
     fn end(&mut self, token: Token, end: End, fate: Fate) -> Option<Ended> {
         let Flight { due, .. } = self.out.remove(&token)?;
-        if let Some(out) = self.of_series.get_mut(&due.series) {
+        if let Some(out) = self.of_probe.get_mut(&due.probe) {
             *out -= 1;
         }
         self.past.remember(token, fate);

@@ -4,7 +4,7 @@
 //! config → plan → schedule → probe → record → batch → spool → push
 //!                 └───────── pacer ────────┘
 //! ```
-//! The `pacer` thread owns the clock and the voice sockets; ICMP and TCP probes run as tasks and report back to it. The
+//! The `pacer` thread owns the clock and the voice sockets; every other probe runs as a task and reports back to it. The
 //! `batch` thread folds and encodes, so that neither disturbs what the pacer measures. `push` is a task.
 
 pub mod batch;

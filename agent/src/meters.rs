@@ -65,11 +65,17 @@ impl Instruments {
         self.sent.add(1, &[KeyValue::new("probe", probe.to_owned())]);
     }
 
-    pub fn ended(&self, end: End) {
+    /// By the outcome of its last phase: that is whether the probe got what it went for.
+    pub fn ended(&self, end: &End) {
         match end {
-            End::Counted(outcome, _) => self.ended.add(1, &[KeyValue::new("outcome", outcome_word(outcome))]),
-            End::Missed(miss) => self.missed(miss, 1),
+            End::Counted(outcome, _) => self.ended_with(*outcome),
+            End::Phased(samples) => samples.last().into_iter().for_each(|last| self.ended_with(last.outcome)),
+            End::Missed(miss) => self.missed(*miss, 1),
         }
+    }
+
+    fn ended_with(&self, outcome: Outcome) {
+        self.ended.add(1, &[KeyValue::new("outcome", outcome_word(outcome))]);
     }
 
     pub fn missed(&self, miss: Miss, count: u64) {

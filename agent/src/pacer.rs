@@ -37,11 +37,11 @@ pub struct Pacer {
 impl Pacer {
     pub fn new(plan: Plan, window: Duration, outbox: SyncSender<Handover>, tally: Instruments, now: Now) -> Self {
         let cadence = |planned: &Planned| Cadence::of(&planned.subject.series, planned.every);
-        let cadences = plan.series().iter().map(cadence).collect();
+        let cadences = plan.probes().iter().map(cadence).collect();
         Self {
             schedule: Schedule::start(cadences, now),
             flights: Flights::new(rand::random()),
-            recorder: Recorder::new(plan.series().len(), window, now.wall),
+            recorder: Recorder::new(plan.probes().iter().map(Planned::aspect), window, now.wall),
             plan,
             outbox,
             tally,
@@ -116,8 +116,8 @@ impl Pacer {
     }
 
     fn launch(&mut self, due: Due, now: Mono, prober: &mut impl Prober) {
-        let planned = self.plan.get(due.series);
-        let Some(token) = self.flights.token(due.series) else { return self.missed(Miss::Crowded, 1) };
+        let planned = self.plan.get(due.probe);
+        let Some(token) = self.flights.token(due.probe) else { return self.missed(Miss::Crowded, 1) };
         let order = Order { token, errand: planned.errand, timeout: planned.timeout };
         match prober.send(order) {
             Ok(launch) => {
@@ -131,9 +131,9 @@ impl Pacer {
     }
 
     fn end(&mut self, ended: &Ended) {
-        match ended.end {
-            End::Missed(miss) => self.missed(miss, 1),
-            End::Counted(..) => self.tally.ended(ended.end),
+        match &ended.end {
+            End::Missed(miss) => self.missed(*miss, 1),
+            End::Counted(..) | End::Phased(_) => self.tally.ended(&ended.end),
         }
         self.recorder.record(ended);
     }

@@ -1,4 +1,5 @@
-//! What is measured: every series with its labels, its errand and its pace. Names are resolved once, when the plan is made.
+//! What is measured: every probe with its errand and its pace. What it measures stands in one series for each [`Aspect`].
+//! Names are resolved once, when the plan is made; a probe that opens connections by name asks again for each of them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::otlp::build::Subject;
-use telemetry::{Family, Series};
+use telemetry::{Family, Labels, Series};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::{Config, Probe, ProbeKind, Target};
+use crate::config::{Config, Http, Probe, ProbeKind, Secure, Target};
 use crate::endpoint::Host;
 
 /// A name server that says nothing must not keep the other targets waiting.
@@ -18,20 +19,44 @@ const RESOLVE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct Plan {
-    series: Arc<[Planned]>,
+    probes: Arc<[Planned]>,
 }
 
 #[derive(Debug)]
 pub struct Planned {
-    pub subject: Arc<Subject>,
+    /// With its own phase; that of a probe of several phases is the last one.
+    pub subject: Subject,
+    pub phase: &'static str,
     pub errand: Errand,
+    pub dial: Option<Dial>,
     pub every: Duration,
     pub timeout: Duration,
 }
 
-/// The place of a series in the plan.
+/// What a task of the probe's own opens connections to, and what for.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    pub host: Host,
+    pub port: u16,
+    pub purpose: Purpose,
+}
+
+#[derive(Debug, Clone)]
+pub enum Purpose {
+    Tls(Secure),
+    Http(Http),
+}
+
+/// What tells the series of one probe apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Aspect {
+    pub phase: &'static str,
+    pub labels: Labels,
+}
+
+/// The place of a probe in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesIndex(pub u32);
+pub struct ProbeIndex(pub u32);
 
 /// What to ask, and whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +65,8 @@ pub enum Errand {
     VoiceDiscovery(SocketAddr),
     Icmp(IpAddr),
     Tcp(SocketAddr),
+    /// What the [`Dial`] of that probe says.
+    Dial(ProbeIndex),
     /// The target's name had no address when the plan was made.
     Nowhere,
 }
@@ -50,21 +77,40 @@ pub type Addresses = BTreeMap<String, IpAddr>;
 impl Plan {
     pub fn new(config: &Config, addresses: &Addresses) -> Self {
         let each = |target| planned(config, target, addresses);
-        Self { series: config.targets.iter().flat_map(each).collect() }
+        let mut probes: Vec<_> = config.targets.iter().flat_map(each).collect();
+        for (index, probe) in probes.iter_mut().enumerate().filter(|(_, probe)| probe.dial.is_some()) {
+            probe.errand = Errand::Dial(ProbeIndex(index as u32));
+        }
+        Self { probes: probes.into() }
     }
 
-    pub fn series(&self) -> &[Planned] {
-        &self.series
+    pub fn probes(&self) -> &[Planned] {
+        &self.probes
     }
 
-    pub fn get(&self, series: SeriesIndex) -> &Planned {
-        &self.series[series.0 as usize]
+    pub fn get(&self, probe: ProbeIndex) -> &Planned {
+        &self.probes[probe.0 as usize]
     }
 
     /// The families that `of` finds in any errand.
     pub fn families(&self, of: impl Fn(Errand) -> Option<Family>) -> Vec<Family> {
-        let has = |family: &Family| self.series.iter().any(|planned| of(planned.errand) == Some(*family));
+        let has = |family: &Family| self.probes.iter().any(|planned| of(planned.errand) == Some(*family));
         [Family::Ipv4, Family::Ipv6].into_iter().filter(has).collect()
+    }
+}
+
+impl Planned {
+    /// Of what it measures by its own phase alone.
+    pub fn aspect(&self) -> Aspect {
+        Aspect { phase: self.phase, labels: Labels::new() }
+    }
+
+    /// Whose points those of an aspect are.
+    pub fn subject_of(&self, aspect: &Aspect) -> Subject {
+        let mut subject = self.subject.clone();
+        subject.series.phase = aspect.phase.parse().expect("a phase is a name");
+        subject.series.labels = aspect.labels.clone();
+        subject
     }
 }
 
@@ -88,36 +134,44 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
             phase: asked.phase.parse().expect("a phase is a name"),
             family,
             confirm: false,
-            labels: telemetry::Labels::new(),
+            labels: Labels::new(),
         };
-        let port = target.endpoint.port.filter(|_| probe.kind != ProbeKind::Icmp);
+        let port = target.endpoint.port.filter(|_| !matches!(probe.kind, ProbeKind::Icmp));
+        let dial = asked.purpose.map(|purpose| {
+            let (host, port) = (target.endpoint.host.clone(), port.unwrap_or_default());
+            Dial { host, port, purpose }
+        });
         let errand = address.map_or(Errand::Nowhere, |address| (asked.errand)(address, port.unwrap_or_default()));
         let address = target.endpoint.host.to_string();
-        let subject = Arc::new(Subject { series, address, port, transport: asked.transport });
-        Planned { subject, errand, every: asked.every, timeout: probe.timeout }
+        let subject = Subject { series, address, port, transport: asked.transport };
+        Planned { subject, phase: asked.phase, errand, dial, every: asked.every, timeout: probe.timeout }
     };
     let asked = target.probes.iter().flat_map(|probe| asked(probe).into_iter().map(move |asked| (probe, asked)));
     asked.map(|(probe, asked)| each(probe, asked)).collect()
 }
 
-/// One series of a probe.
+/// One errand of a probe.
 struct Asked {
     phase: &'static str,
     transport: &'static str,
     every: Duration,
     errand: fn(IpAddr, u16) -> Errand,
+    purpose: Option<Purpose>,
 }
 
 fn asked(probe: &Probe) -> Vec<Asked> {
     let every = probe.every;
-    let errand = |phase, transport, every, errand| Asked { phase, transport, every, errand };
-    match probe.kind {
+    let errand = |phase, transport, every, errand| Asked { phase, transport, every, errand, purpose: None };
+    let dial = |phase, purpose| Asked { purpose: Some(purpose), ..errand(phase, "tcp", every, |_, _| Errand::Nowhere) };
+    match &probe.kind {
         ProbeKind::Voice { discovery_every } => vec![
             errand("rtt", "udp", every, |ip, port| Errand::VoicePing(SocketAddr::new(ip, port))),
-            errand("discovery", "udp", discovery_every, |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port))),
+            errand("discovery", "udp", *discovery_every, |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port))),
         ],
         ProbeKind::Icmp => vec![errand("rtt", "icmp", every, |ip, _| Errand::Icmp(ip))],
         ProbeKind::Tcp => vec![errand("connect", "tcp", every, |ip, port| Errand::Tcp(SocketAddr::new(ip, port)))],
+        ProbeKind::Tls(secure) => vec![dial("tls", Purpose::Tls(secure.clone()))],
+        ProbeKind::Http(http) => vec![dial("transfer", Purpose::Http(http.clone()))],
     }
 }
 
@@ -166,7 +220,7 @@ mod tests {
         let plan = Plan::new(&config, &Addresses::new());
         let to = "192.0.2.7:50000".parse().unwrap();
         let met: Vec<_> = plan
-            .series()
+            .probes()
             .iter()
             .map(|planned| (planned.subject.series.phase.to_string(), planned.errand, planned.every.as_secs()))
             .collect();
@@ -179,14 +233,14 @@ mod tests {
     #[test]
     fn an_icmp_series_has_no_port_and_the_family_of_its_address() {
         let plan = Plan::new(&config("[2001:db8::1]:443", "icmp"), &Addresses::new());
-        let Planned { subject, errand, .. } = &plan.series()[0];
+        let Planned { subject, errand, .. } = &plan.probes()[0];
         assert_eq!((subject.port, subject.address.as_str(), subject.transport), (None, "2001:db8::1", "icmp"));
         assert_eq!((subject.series.family, *errand), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));
     }
 
     #[test]
     fn a_name_that_was_not_resolved_leads_nowhere() {
-        let plan = |addresses| Plan::new(&config("edge.example.com:443", "tcp"), &addresses).series()[0].errand;
+        let plan = |addresses| Plan::new(&config("edge.example.com:443", "tcp"), &addresses).probes()[0].errand;
         assert_eq!(plan(Addresses::new()), Errand::Nowhere);
         let known = Addresses::from([("edge.example.com".to_owned(), "192.0.2.9".parse().unwrap())]);
         assert_eq!(plan(known), Errand::Tcp("192.0.2.9:443".parse().unwrap()));

@@ -5,24 +5,34 @@
 //! is in two of them. Every part begins where its slot begins; their ends ascend, each at the moment when it was closed, and
 //! the last one ends where the slot ends. Bad news does not wait: from the second failure in a row on, each closes what its
 //! series has so far, and so does the reply that ends the row. One loss alone does not.
+//!
+//! A series is registered when a probe first meets its aspect. What a target may say of itself is bounded: beyond [`ASPECTS`]
+//! of one probe, the labels that come from it become `other`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Wall;
-use telemetry::Outcome;
 use telemetry::time::nanos;
+use telemetry::{Label, Labels, Outcome};
 
 use crate::flights::{End, Ended};
-use crate::plan::SeriesIndex;
+use crate::plan::{Aspect, ProbeIndex};
+use crate::probe::Sample;
 use crate::schedule::Due;
 
 /// How many failures in a row are bad news.
 const BAD_NEWS: u32 = 2;
 
+/// From here on a new aspect of a probe loses its [`OPEN_LABELS`]; the labels that are left have few values.
+const ASPECTS: usize = if cfg!(test) { 4 } else { 64 };
+const OPEN_LABELS: [Label; 2] = [Label::Pop, Label::Node];
+
 /// What a series saw in one slot, or in a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    pub series: SeriesIndex,
+    pub probe: ProbeIndex,
+    pub aspect: Arc<Aspect>,
     pub begin: Wall,
     pub end: Wall,
     pub samples: Vec<(Outcome, Duration)>,
@@ -42,51 +52,75 @@ pub struct Recorder {
     width: Duration,
     /// The slot that was open when this was last looked at.
     current: Wall,
-    series: Vec<Open>,
-    /// Series that may have something to tell before the current slot is over.
-    ripe: Vec<SeriesIndex>,
+    probes: Vec<Open>,
+    /// Probes that may have something to tell before the current slot is over.
+    ripe: Vec<ProbeIndex>,
 }
 
-#[derive(Debug, Clone, Default)]
+/// A probe: its series, the first of them that of its own phase, and the slots it is not done with.
+#[derive(Debug)]
 struct Open {
+    series: Vec<Row>,
     slots: Vec<Slot>,
+}
+
+/// How a series goes.
+#[derive(Debug)]
+struct Row {
+    aspect: Arc<Aspect>,
     failures: u32,
     urgent: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Slot {
     begin: Wall,
+    in_flight: u64,
+    gathered: Vec<Gathered>,
+}
+
+/// What one series has in a slot.
+#[derive(Debug)]
+struct Gathered {
+    /// Its place among the probe's.
+    series: usize,
     /// Where its last part ended.
     told: Wall,
-    in_flight: u64,
     samples: Vec<(Outcome, Duration)>,
 }
 
 impl Recorder {
-    pub fn new(series: usize, width: Duration, now: Wall) -> Self {
-        Self { width, current: now.slot(width), series: vec![Open::default(); series], ripe: Vec::new() }
+    /// For so many probes, each with the aspect of its own phase.
+    pub fn new(probes: impl IntoIterator<Item = Aspect>, width: Duration, now: Wall) -> Self {
+        let open = |own| Open { series: vec![Row::new(own)], slots: Vec::new() };
+        Self { width, current: now.slot(width), probes: probes.into_iter().map(open).collect(), ripe: Vec::new() }
     }
 
     /// A probe is out.
     pub fn begin(&mut self, due: Due) {
         let begin = due.wall.slot(self.width);
-        self.series[due.series.0 as usize].slot(begin).in_flight += 1;
+        self.probes[due.probe.0 as usize].slot(begin).in_flight += 1;
     }
 
     /// It has ended.
     pub fn record(&mut self, ended: &Ended) {
         let Ended { due, end } = ended;
         let begin = due.wall.slot(self.width);
-        let open = &mut self.series[due.series.0 as usize];
+        let open = &mut self.probes[due.probe.0 as usize];
         let slot = open.slot(begin);
         slot.in_flight = slot.in_flight.saturating_sub(1);
-        if let End::Counted(outcome, duration) = end {
-            slot.samples.push((*outcome, *duration));
-            open.hear(*outcome);
+        match end {
+            End::Counted(outcome, duration) => open.hear(begin, 0, *outcome, *duration),
+            End::Phased(samples) => {
+                for Sample { aspect, outcome, duration } in samples {
+                    let series = open.series(aspect);
+                    open.hear(begin, series, *outcome, *duration);
+                }
+            }
+            End::Missed(_) => {}
         }
-        if open.urgent || begin != self.current {
-            self.ripe.push(due.series);
+        if begin != self.current || open.series.iter().any(|row| row.urgent) {
+            self.ripe.push(due.probe);
         }
     }
 
@@ -98,15 +132,15 @@ impl Recorder {
             self.ripen_all();
         }
         let mut parts = Vec::new();
-        for series in self.ripe.drain(..) {
-            self.series[series.0 as usize].take(series, now, self.width, &mut parts);
+        for probe in self.ripe.drain(..) {
+            self.probes[probe.0 as usize].take(probe, now, self.width, &mut parts);
         }
         parts
     }
 
     /// Takes everything: we stop, and nothing is in flight any more.
     pub fn finish(&mut self, now: Wall) -> Vec<Part> {
-        self.series.iter_mut().for_each(|open| open.urgent = true);
+        self.probes.iter_mut().flat_map(|open| &mut open.series).for_each(|row| row.urgent = true);
         self.ripen_all();
         self.close(now)
     }
@@ -117,8 +151,8 @@ impl Recorder {
     }
 
     fn ripen_all(&mut self) {
-        let open = self.series.iter().enumerate().filter(|(_, open)| !open.slots.is_empty());
-        self.ripe = open.map(|(index, _)| SeriesIndex(index as u32)).collect();
+        let open = self.probes.iter().enumerate().filter(|(_, open)| !open.slots.is_empty());
+        self.ripe = open.map(|(index, _)| ProbeIndex(index as u32)).collect();
     }
 }
 
@@ -134,10 +168,60 @@ impl Handover {
 impl Open {
     fn slot(&mut self, begin: Wall) -> &mut Slot {
         let place = self.slots.iter().position(|slot| slot.begin == begin).unwrap_or_else(|| {
-            self.slots.push(Slot { begin, told: begin, in_flight: 0, samples: Vec::new() });
+            self.slots.push(Slot { begin, in_flight: 0, gathered: Vec::new() });
             self.slots.len() - 1
         });
         &mut self.slots[place]
+    }
+
+    /// The place of an aspect's series, which is registered when it is first met.
+    fn series(&mut self, aspect: &Aspect) -> usize {
+        let place = |series: &[Row], aspect: &Aspect| series.iter().position(|row| *row.aspect == *aspect);
+        if let Some(known) = place(&self.series, aspect) {
+            return known;
+        }
+        let bounded = if self.series.len() < ASPECTS { aspect.clone() } else { without_open_labels(aspect) };
+        place(&self.series, &bounded).unwrap_or_else(|| {
+            self.series.push(Row::new(bounded));
+            self.series.len() - 1
+        })
+    }
+
+    fn hear(&mut self, begin: Wall, series: usize, outcome: Outcome, duration: Duration) {
+        self.slot(begin).gathered(series).samples.push((outcome, duration));
+        self.series[series].hear(outcome);
+    }
+
+    fn take(&mut self, probe: ProbeIndex, now: Wall, width: Duration, parts: &mut Vec<Part>) {
+        let Self { series, slots } = self;
+        slots.retain_mut(|slot| {
+            // A slot that lies ahead is over as well: the wall clock was set back.
+            let over = slot.begin != now.slot(width);
+            let complete = over && slot.in_flight == 0;
+            let Slot { begin, in_flight, gathered } = slot;
+            for gathered in gathered.iter_mut().filter(|gathered| !gathered.samples.is_empty()) {
+                let row = &series[gathered.series];
+                if row.urgent || complete {
+                    // Less a nanosecond for each probe that may yet make a part of its own, so that no two parts of a slot
+                    // end at the same moment.
+                    let last = Wall(begin.0 + nanos(width).saturating_sub(*in_flight));
+                    let end = if over { last } else { last.min(now) };
+                    gathered.told = end.max(Wall(gathered.told.0 + 1));
+                    let (aspect, samples) = (row.aspect.clone(), std::mem::take(&mut gathered.samples));
+                    parts.push(Part { probe, aspect, begin: *begin, end: gathered.told, samples });
+                }
+            }
+            !complete
+        });
+        for row in series {
+            row.urgent = false;
+        }
+    }
+}
+
+impl Row {
+    fn new(aspect: Aspect) -> Self {
+        Self { aspect: Arc::new(aspect), failures: 0, urgent: false }
     }
 
     fn hear(&mut self, outcome: Outcome) {
@@ -148,31 +232,26 @@ impl Open {
         };
         self.urgent |= self.failures.max(in_a_row) >= BAD_NEWS;
     }
-
-    fn take(&mut self, series: SeriesIndex, now: Wall, width: Duration, parts: &mut Vec<Part>) {
-        let urgent = std::mem::take(&mut self.urgent);
-        self.slots.retain_mut(|slot| {
-            // A slot that lies ahead is over as well: the wall clock was set back.
-            let over = slot.begin != now.slot(width);
-            let complete = over && slot.in_flight == 0;
-            if (urgent || complete) && !slot.samples.is_empty() {
-                slot.told = slot.end(now, over, width);
-                let samples = std::mem::take(&mut slot.samples);
-                parts.push(Part { series, begin: slot.begin, end: slot.told, samples });
-            }
-            !complete
-        });
-    }
 }
 
 impl Slot {
-    /// Now, or the slot's end if that is past; less a nanosecond for each probe that may yet make a part of its own, so that
-    /// no two parts of a slot end at the same moment.
-    fn end(&self, now: Wall, over: bool, width: Duration) -> Wall {
-        let last = Wall(self.begin.0 + nanos(width).saturating_sub(self.in_flight));
-        let end = if over { last } else { last.min(now) };
-        end.max(Wall(self.told.0 + 1))
+    fn gathered(&mut self, series: usize) -> &mut Gathered {
+        let place = self.gathered.iter().position(|gathered| gathered.series == series).unwrap_or_else(|| {
+            self.gathered.push(Gathered { series, told: self.begin, samples: Vec::new() });
+            self.gathered.len() - 1
+        });
+        &mut self.gathered[place]
     }
+}
+
+fn without_open_labels(aspect: &Aspect) -> Aspect {
+    let mut labels: Labels = aspect.labels.clone();
+    for (label, value) in &mut labels {
+        if OPEN_LABELS.contains(label) {
+            *value = "other".parse().expect("other is a label");
+        }
+    }
+    Aspect { phase: aspect.phase, labels }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! When each series is due. Open loop: deadlines are absolute, a late send moves none of them.
+//! When each probe is due. Open loop: deadlines are absolute, a late send moves none of them.
 //!
-//! A series is due at the moments whose wall time, as the clock stood at start, is its phase modulo its interval. The phase
+//! A probe is due at the moments whose wall time, as the clock stood at start, is its phase modulo its interval. The phase
 //! comes from a hash of what the series is, so that sends never bunch on the second and a restart keeps the pace. From then
 //! on deadlines are monotonic: when the wall clock is set, the pace stays and only the names of the slots change.
 
@@ -14,12 +14,12 @@ use telemetry::time::nanos;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::now::Now;
-use crate::plan::SeriesIndex;
+use crate::plan::ProbeIndex;
 
 /// One probe that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    pub series: SeriesIndex,
+    pub probe: ProbeIndex,
     pub at: Mono,
     /// Decides the slot.
     pub wall: Wall,
@@ -35,31 +35,31 @@ pub struct Cadence {
 #[derive(Debug)]
 pub struct Schedule {
     cadences: Vec<Cadence>,
-    next: BinaryHeap<Reverse<(Mono, SeriesIndex)>>,
+    next: BinaryHeap<Reverse<(Mono, ProbeIndex)>>,
     skipped: u64,
 }
 
 impl Schedule {
     pub fn start(cadences: Vec<Cadence>, now: Now) -> Self {
-        let first = |(index, cadence): (usize, &Cadence)| Reverse((cadence.first(now), SeriesIndex(index as u32)));
+        let first = |(index, cadence): (usize, &Cadence)| Reverse((cadence.first(now), ProbeIndex(index as u32)));
         let next = cadences.iter().enumerate().map(first).collect();
         Self { cadences, next, skipped: 0 }
     }
 
-    /// The next probe that is due by now. Of a series that is overdue by whole intervals only the latest is sent: the others
+    /// The next probe that is due by now. Of one that is overdue by whole intervals only the latest is sent: the others
     /// are told by [`Self::take_skipped`], since a burst would measure itself.
     pub fn pop(&mut self, now: Now) -> Option<Due> {
         let mut head = self.next.peek_mut()?;
-        let Reverse((at, series)) = *head;
+        let Reverse((at, probe)) = *head;
         if at > now.mono {
             return None;
         }
-        let every = self.cadences[series.0 as usize].every;
+        let every = self.cadences[probe.0 as usize].every;
         let behind = nanos(now.mono.since(at)) / nanos(every);
         let at = Mono(at.0 + behind * nanos(every));
-        *head = Reverse((at + every, series));
+        *head = Reverse((at + every, probe));
         self.skipped += behind;
-        Some(Due { series, at, wall: now.wall_at(at) })
+        Some(Due { probe, at, wall: now.wall_at(at) })
     }
 
     /// When to look again. `None`: never.
@@ -179,7 +179,7 @@ mod tests {
                 let dues = popped(&mut schedule, now);
                 prop_assert!(dues.len() <= count, "a burst: {dues:?}");
                 for due in &dues {
-                    prop_assert_eq!((due.at.0 - first[due.series.0 as usize]) % every, 0);
+                    prop_assert_eq!((due.at.0 - first[due.probe.0 as usize]) % every, 0);
                     prop_assert!(now.mono.since(due.at) < Duration::from_nanos(every));
                     prop_assert_eq!(due.wall.0 - START.wall.0, due.at.0 - START.mono.0);
                 }

@@ -7,7 +7,7 @@ use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
 use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION};
 
 use super::*;
-use crate::plan::{Addresses, SeriesIndex};
+use crate::plan::{Addresses, ProbeIndex};
 use crate::spool::{BOUND, Memory};
 
 #[derive(Default)]
@@ -52,7 +52,8 @@ fn part(begin: u64) -> Part {
     let (reply, lost) = (Outcome::Reply, Outcome::Failure(FailureKind::Timeout));
     let millis = Duration::from_millis;
     let samples = vec![(reply, millis(20)), (lost, millis(1000)), (reply, millis(30))];
-    Part { series: SeriesIndex(0), begin: Wall::from_secs(begin), end: Wall::from_secs(begin + 10), samples }
+    let aspect = Arc::new(Aspect { phase: "rtt", labels: telemetry::Labels::new() });
+    Part { probe: ProbeIndex(0), aspect, begin: Wall::from_secs(begin), end: Wall::from_secs(begin + 10), samples }
 }
 
 fn handover(begins: &[u64], at: u64) -> Handover {

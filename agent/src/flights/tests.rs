@@ -19,11 +19,11 @@ fn ping() -> Errand {
 }
 
 fn due(series: u32, moment: Mono) -> Due {
-    Due { series: SeriesIndex(series), at: moment, wall: Wall(moment.0) }
+    Due { probe: ProbeIndex(series), at: moment, wall: Wall(moment.0) }
 }
 
 fn launched(flights: &mut Flights, sent: Mono) -> Token {
-    let token = flights.token(SeriesIndex(0)).unwrap();
+    let token = flights.token(ProbeIndex(0)).unwrap();
     let order = Order { token, errand: ping(), timeout: TIMEOUT };
     flights.begin(due(0, sent), order, Launch::OnTheWire(sent), sent);
     token
@@ -107,7 +107,7 @@ fn what_answers_no_probe_of_ours_is_told_by_its_reason() {
 #[test]
 fn a_task_that_never_reports_makes_its_probe_missed_not_lost() {
     let mut flights = Flights::new(7);
-    let token = flights.token(SeriesIndex(0)).unwrap();
+    let token = flights.token(ProbeIndex(0)).unwrap();
     let order = Order { token, errand: ping(), timeout: TIMEOUT };
     flights.begin(due(0, at(0)), order, Launch::Handed, at(0));
     assert_eq!(flights.expire(at(2999)), None);
@@ -115,13 +115,13 @@ fn a_task_that_never_reports_makes_its_probe_missed_not_lost() {
 }
 
 #[test]
-fn a_series_has_a_bounded_number_in_flight() {
+fn a_probe_has_a_bounded_number_in_flight() {
     let mut flights = Flights::new(u32::MAX - 3);
     let tokens: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| launched(&mut flights, at(0))).collect();
-    assert_eq!(flights.token(SeriesIndex(0)), None);
-    assert!(flights.token(SeriesIndex(1)).is_some());
+    assert_eq!(flights.token(ProbeIndex(0)), None);
+    assert!(flights.token(ProbeIndex(1)).is_some());
     end(flights.settle(answer(tokens[0], at(1), None))).unwrap();
-    assert!(flights.token(SeriesIndex(0)).is_some());
+    assert!(flights.token(ProbeIndex(0)).is_some());
 }
 
 #[derive(Debug, Clone)]
@@ -157,7 +157,7 @@ proptest! {
             let report = match step {
                 Step::Send { handed } => {
                     let launch = if handed { Launch::Handed } else { Launch::OnTheWire(at(now)) };
-                    let token = flights.token(SeriesIndex(0)).unwrap();
+                    let token = flights.token(ProbeIndex(0)).unwrap();
                     let order = Order { token, errand: ping(), timeout: TIMEOUT };
                     flights.begin(due(0, Mono(sent.len() as u64)), order, launch, at(now));
                     sent.push(token);
@@ -178,8 +178,8 @@ proptest! {
                 }
                 Step::NotSent { which } => Report::NotSent { token: token(which), fault: SendFault::Busy },
             };
-            let (end, noise) = flights.settle(report);
             let answered = matches!(report, Report::Answer { .. });
+            let (end, noise) = flights.settle(report);
             prop_assert!(!answered || end.is_some() || noise.is_some(), "an answer is never passed over");
             ended.extend(end);
         }

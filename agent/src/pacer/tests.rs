@@ -166,7 +166,7 @@ fn a_target_that_falls_silent_is_told_of_as_its_second_timeout_passes() {
         bench.handed_over().into_iter().find(|handover| counts(std::slice::from_ref(handover)).contains_key(&LOST));
     let told = first.unwrap().at.since(START);
     // The last reply was to the probe of the thirteenth second, so the two lost ones were due in the two seconds after.
-    let cadence = Cadence::of(&bench.pacer.plan.series()[0].subject.series, Duration::from_secs(1));
+    let cadence = Cadence::of(&bench.pacer.plan.probes()[0].subject.series, Duration::from_secs(1));
     let second_loss = Duration::from_secs(14) + cadence.phase;
     assert_eq!(told, second_loss + Duration::from_secs(1));
 }

@@ -1,17 +1,23 @@
 //! What a probe is, how it is sent, and what is told of it. One file for each kind, its packets beside its sender.
 
+#[cfg(test)]
+mod bench;
+pub mod dial;
+pub mod http;
 pub mod icmp;
 pub mod inbox;
+pub mod phases;
 pub mod tcp;
+pub mod tls;
 pub mod voice;
 pub mod wire;
 
 use std::time::Duration;
 
 use runtime::Mono;
-use telemetry::FailureKind;
+use telemetry::{FailureKind, Outcome};
 
-use crate::plan::Errand;
+use crate::plan::{Aspect, Errand};
 
 /// What takes probes and tells what became of them. Its twin in the pacer's tests is a network made of data.
 pub trait Prober: Send {
@@ -61,16 +67,27 @@ pub enum SendFault {
     Kernel(nix::errno::Errno),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// An answer to the probe of that token, if it came from where that errand went.
     Answer { token: Token, errand: Errand, heard: Heard },
     /// It failed, and that was known after so long.
     Failed { token: Token, kind: FailureKind, after: Duration },
+    /// It had several phases, and each of them ended like this.
+    Phased { token: Token, samples: Vec<Sample> },
     /// A task could not send it.
     NotSent { token: Token, fault: SendFault },
     /// A packet that answers nothing we could have asked.
     Malformed,
+}
+
+/// What one phase of a probe measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    pub aspect: Aspect,
+    pub outcome: Outcome,
+    /// Of a reply how long the phase took; of a failure how long after the probe's begin it was known.
+    pub duration: Duration,
 }
 
 /// When an answer came.

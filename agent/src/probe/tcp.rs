@@ -35,7 +35,7 @@ pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report
     }
 }
 
-fn socket(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
+pub(super) fn socket(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if source.is_some_and(|source| source.is_ipv4() == to.is_ipv4()) {
         socket.bind(source_of(family(to.ip()), source))?;
@@ -44,7 +44,7 @@ fn socket(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
 }
 
 /// What the target or the way to it did, or a fault of ours.
-fn failure(errno: Errno) -> Result<FailureKind, SendFault> {
+pub(super) fn failure(errno: Errno) -> Result<FailureKind, SendFault> {
     match errno {
         Errno::ECONNREFUSED => Ok(FailureKind::Refused),
         Errno::ETIMEDOUT => Ok(FailureKind::Timeout),

@@ -58,7 +58,7 @@ impl Voice {
             Errand::VoiceDiscovery(to) => {
                 self.send_packet(token, &voice::discovery_request(Ssrc(token.0)), to, clock, reports)
             }
-            Errand::Icmp(_) | Errand::Tcp(_) | Errand::Nowhere => Err(SendFault::NoSocket),
+            Errand::Icmp(_) | Errand::Tcp(_) | Errand::Dial(_) | Errand::Nowhere => Err(SendFault::NoSocket),
         }
     }
 

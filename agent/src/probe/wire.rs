@@ -1,19 +1,23 @@
 //! The pacer's way out: its own sockets for voice, orders to tasks for the rest, and one wait for all that comes back.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use runtime::timer::Poller;
 use runtime::{Clock, Mono, Tasks};
 use telemetry::{FailureKind, Family};
 use tokio::sync::mpsc::{self, Sender};
 
+use super::dial::{Dialer, Roots};
+use super::http::Http;
 use super::inbox::{self, Bell, Inbox, Reporter};
 use super::voice::{Voice, family};
-use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp};
+use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp, tls};
 use crate::now::Now;
-use crate::plan::{Errand, Plan};
+use crate::plan::{Errand, Plan, ProbeIndex, Purpose};
 
 /// How many orders may wait for a task to take them.
 const ORDERS: usize = 1024;
@@ -24,6 +28,8 @@ pub struct Wire {
     voice: Voice,
     icmp: [Option<Sender<Order>>; 2],
     tcp: Sender<Order>,
+    /// One for each probe that has a task of its own.
+    dialled: HashMap<ProbeIndex, Sender<Order>>,
     inbox: Inbox,
     bell: Bell,
     /// What sending alone has told.
@@ -37,7 +43,7 @@ impl Wire {
         let voice = Voice::open(
             &plan.families(|errand| match errand {
                 Errand::VoicePing(to) | Errand::VoiceDiscovery(to) => Some(family(to.ip())),
-                Errand::Icmp(_) | Errand::Tcp(_) | Errand::Nowhere => None,
+                Errand::Icmp(_) | Errand::Tcp(_) | Errand::Dial(_) | Errand::Nowhere => None,
             }),
             source,
         );
@@ -51,7 +57,8 @@ impl Wire {
             Some(desk("icmp", tasks, &reporter, probe))
         });
         let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
-        Ok(Self { clock, voice, icmp, tcp, inbox, bell: reporter.bell(), told: Vec::new() })
+        let dialled = dialled(plan, source, clock, tasks, &reporter);
+        Ok(Self { clock, voice, icmp, tcp, dialled, inbox, bell: reporter.bell(), told: Vec::new() })
     }
 
     pub fn now(&self) -> Now {
@@ -84,6 +91,7 @@ impl Prober for Wire {
             }
             Errand::Icmp(to) => self.icmp[usize::from(to.is_ipv6())].as_ref().ok_or(SendFault::NoSocket)?,
             Errand::Tcp(_) => &self.tcp,
+            Errand::Dial(probe) => self.dialled.get(&probe).ok_or(SendFault::NoSocket)?,
         };
         desk.try_send(order).map_err(|_| SendFault::Busy)?;
         Ok(Launch::Handed)
@@ -94,6 +102,34 @@ impl Prober for Wire {
         self.voice.receive(&self.clock, heard);
         self.inbox.take(heard);
     }
+}
+
+fn dialled(
+    plan: &Plan,
+    source: Option<IpAddr>,
+    clock: Clock,
+    tasks: &Tasks,
+    reporter: &Reporter,
+) -> HashMap<ProbeIndex, Sender<Order>> {
+    let mut roots = Roots::default();
+    let mut desks = HashMap::new();
+    for planned in plan.probes() {
+        let (Errand::Dial(probe), Some(dial)) = (planned.errand, &planned.dial) else { continue };
+        let dialer = Dialer::new(dial, &planned.subject.series, source, clock, &mut roots);
+        let Some(dialer) = dialer else { continue };
+        let desk = match &dial.purpose {
+            Purpose::Tls(_) => {
+                let dialer = Arc::new(dialer);
+                desk("tls", tasks, reporter, move |order| tls::probe(order, dialer.clone()))
+            }
+            Purpose::Http(http) => {
+                let http = Arc::new(Http::new(dialer, http, &planned.subject.series));
+                desk("http", tasks, reporter, move |order| http.clone().probe(order))
+            }
+        };
+        desks.insert(probe, desk);
+    }
+    desks
 }
 
 /// A task that takes orders; it ends when the wire is dropped.

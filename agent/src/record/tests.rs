@@ -16,8 +16,16 @@ fn at(millis: u64) -> Wall {
     Wall(1_764_000_000_000_000_000 + millis * 1_000_000)
 }
 
+fn own(probes: usize) -> Vec<Aspect> {
+    vec![aspect("rtt", &[]); probes]
+}
+
+fn aspect(phase: &'static str, labels: &[(Label, &str)]) -> Aspect {
+    Aspect { phase, labels: labels.iter().map(|(label, value)| (*label, value.parse().unwrap())).collect() }
+}
+
 fn due(series: u32, millis: u64) -> Due {
-    Due { series: SeriesIndex(series), at: Mono(millis * 1_000_000), wall: at(millis) }
+    Due { probe: ProbeIndex(series), at: Mono(millis * 1_000_000), wall: at(millis) }
 }
 
 fn counted(due: Due, outcome: Outcome) -> Ended {
@@ -35,7 +43,7 @@ fn strip(strip: &str) -> Vec<(u64, (u64, u64, usize, usize))> {
         events.push((ended, Some(due(0, sent)), Some(outcome)));
     }
     events.sort_by_key(|(moment, _, outcome)| (*moment, outcome.is_none()));
-    let mut recorder = Recorder::new(1, WIDTH, at(0));
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
     let mut told = Vec::new();
     for (moment, due, outcome) in events {
         match (due, outcome) {
@@ -83,7 +91,7 @@ fn a_row_of_failures_goes_on_across_the_end_of_a_slot() {
 
 #[test]
 fn a_missed_probe_is_in_no_window_and_holds_none_open() {
-    let mut recorder = Recorder::new(1, WIDTH, at(0));
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
     recorder.begin(due(0, 1000));
     recorder.begin(due(0, 2000));
     recorder.record(&counted(due(0, 1000), Outcome::Reply));
@@ -96,11 +104,44 @@ fn a_missed_probe_is_in_no_window_and_holds_none_open() {
 
 #[test]
 fn a_slot_left_ahead_by_a_clock_set_back_is_closed_at_once() {
-    let mut recorder = Recorder::new(1, WIDTH, at(100_000));
+    let mut recorder = Recorder::new(own(1), WIDTH, at(100_000));
     recorder.begin(due(0, 101_000));
     recorder.record(&counted(due(0, 101_000), Outcome::Reply));
     let parts = recorder.close(at(5_000));
     assert_eq!((parts.len(), parts[0].begin, parts[0].end), (1, at(100_000), at(110_000)));
+}
+
+fn phased(due: Due, samples: &[(Aspect, Outcome)]) -> Ended {
+    let duration = Duration::from_millis(20);
+    let sample = |(aspect, outcome): &(Aspect, Outcome)| Sample { aspect: aspect.clone(), outcome: *outcome, duration };
+    Ended { due, end: End::Phased(samples.iter().map(sample).collect()) }
+}
+
+#[test]
+fn the_phases_of_a_probe_are_series_of_their_own_and_only_the_failing_ones_are_urgent() {
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
+    let [connect, tls] = ["connect", "tls"].map(|phase| aspect(phase, &[]));
+    for second in [1, 2] {
+        recorder.begin(due(0, second * 1000));
+        recorder.record(&phased(due(0, second * 1000), &[(connect.clone(), Outcome::Reply), (tls.clone(), LOST)]));
+    }
+    let told = |parts: Vec<Part>| parts.iter().map(|part| (part.aspect.phase, part.samples.len())).collect::<Vec<_>>();
+    assert_eq!(told(recorder.close(at(2500))), [("tls", 2)]);
+    assert_eq!(told(recorder.close(at(10_000))), [("connect", 2)]);
+}
+
+#[test]
+fn a_target_with_a_new_name_each_time_makes_a_bounded_number_of_series() {
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
+    for number in 0..20 {
+        recorder.begin(due(0, 1000));
+        let node = aspect("hello", &[(Label::Node, &format!("node-{number}"))]);
+        recorder.record(&phased(due(0, 1000), &[(node, Outcome::Reply)]));
+    }
+    let told = recorder.close(at(10_000));
+    let nodes: Vec<_> =
+        told.iter().map(|part| (part.aspect.labels[&Label::Node].as_str(), part.samples.len())).collect();
+    assert_eq!(nodes, [("node-0", 1), ("node-1", 1), ("node-2", 1), ("other", 17)]);
 }
 
 #[derive(Debug, Clone)]
@@ -127,12 +168,12 @@ type Counts = BTreeMap<(u32, Wall, Outcome), usize>;
 proptest! {
     #[test]
     fn windows_add_up_to_the_outcomes_in_whatever_order_they_come_and_close(steps in steps()) {
-        let mut recorder = Recorder::new(3, WIDTH, at(0));
+        let mut recorder = Recorder::new(own(3), WIDTH, at(0));
         let (mut out, mut parts, mut now) = (Vec::new(), Vec::new(), 0);
         let mut expected = Counts::new();
         let mut end = |recorder: &mut Recorder, due: Due, outcome: Option<Outcome>| {
             if let Some(outcome) = outcome {
-                *expected.entry((due.series.0, due.wall.slot(WIDTH), outcome)).or_default() += 1;
+                *expected.entry((due.probe.0, due.wall.slot(WIDTH), outcome)).or_default() += 1;
                 recorder.record(&counted(due, outcome));
             } else {
                 recorder.record(&Ended { due, end: End::Missed(Miss::Stopped) });
@@ -164,10 +205,10 @@ proptest! {
         for part in &parts {
             prop_assert!(!part.samples.is_empty());
             prop_assert!(part.begin < part.end && part.end <= part.begin + WIDTH);
-            let told = ends.insert((part.series, part.begin), part.end);
+            let told = ends.insert((part.probe, part.begin), part.end);
             prop_assert!(told.is_none_or(|told| told < part.end), "two parts of a slot end at the same moment");
             for (outcome, _) in &part.samples {
-                *counts.entry((part.series.0, part.begin, *outcome)).or_default() += 1;
+                *counts.entry((part.probe.0, part.begin, *outcome)).or_default() += 1;
             }
         }
         prop_assert_eq!(counts, expected);

@@ -1,5 +1,7 @@
 //! The agent's file: TOML in, a resolved type out, every fault told at once.
 
+mod probe;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,6 +14,8 @@ use telemetry::window::DEFAULT_WIDTH;
 use telemetry::{AgentId, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint};
+
+pub use probe::{Http, HttpVersion, Probe, ProbeKind, Roots, Secure};
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;
@@ -41,31 +45,12 @@ pub struct Target {
     pub probes: Vec<Probe>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe {
-    pub kind: ProbeKind,
-    pub every: Duration,
-    pub timeout: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProbeKind {
-    Voice { discovery_every: Duration },
-    Icmp,
-    Tcp,
-}
-
 /// Where batches go: an http or https URL to whose path `/v1/metrics` is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector(reqwest::Url);
 
 const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
-const TIMEOUT: Duration = Duration::from_secs(1);
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
-const EVERY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
-const SECOND: Duration = Duration::from_secs(1);
-const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 impl Config {
     pub fn load(path: &Path) -> Result<Self, Faults> {
@@ -100,9 +85,12 @@ impl Config {
         Some(Self { agent, region, collector: collector?, source_address, data_dir, zone, window, targets })
     }
 
-    /// How many series it makes: two for each voice probe, one for each of the others.
+    /// How many series it makes at least: one for each phase, and for each kind of connection. What targets say of themselves
+    /// makes more.
     pub fn series(&self) -> usize {
-        self.targets.iter().flat_map(|target| &target.probes).map(|probe| probe.kind.series()).sum()
+        let of =
+            |target: &Target| target.probes.iter().map(|probe| probe.kind.series(&target.endpoint.host)).sum::<usize>();
+        self.targets.iter().map(of).sum()
     }
 }
 
@@ -128,66 +116,12 @@ impl Target {
             table.refuse("probe", "missing", "needs at least one [[target.probe]]");
         }
         if let Some(Endpoint { host, port: None }) = &endpoint
-            && let Some(probe) = probes.iter().find(|probe| probe.kind != ProbeKind::Icmp)
+            && let Some(probe) = probes.iter().find(|probe| !matches!(probe.kind, ProbeKind::Icmp))
         {
             let found = format!("found {host} without a port");
             table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));
         }
         Some(Self { id: id?, service: service?, region: region?, endpoint: endpoint?, advertise, probes })
-    }
-}
-
-impl Probe {
-    fn build(table: &mut Table<'_>, kinds: &mut Vec<&'static str>) -> Option<Self> {
-        let kinds_allowed =
-            kind::choice(&[("voice", ProbeKind::VOICE), ("icmp", ProbeKind::Icmp), ("tcp", ProbeKind::Tcp)]);
-        let kind = table.required("kind", kinds_allowed);
-        if let Some(kind) = kind {
-            if kinds.contains(&kind.as_str()) {
-                table.refuse("kind", &format!("{} stands twice", kind.as_str()), "one probe of a kind in each target");
-            }
-            kinds.push(kind.as_str());
-        }
-        let every = duration(table, "every", kind.map_or(SECOND, ProbeKind::default_every), EVERY);
-        let timeout = duration(table, "timeout", TIMEOUT, TIMEOUTS);
-        // Without a kind nobody can say whether it may have this key: then it is taken, and the kind is the one fault.
-        let kind = match kind {
-            Some(ProbeKind::Icmp | ProbeKind::Tcp) => kind,
-            Some(ProbeKind::Voice { .. }) | None => {
-                let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
-                in_flight_bounded(table, "discovery_every", discovery_every, timeout);
-                kind.map(|_| ProbeKind::Voice { discovery_every })
-            }
-        };
-        in_flight_bounded(table, "every", every, timeout);
-        Some(Self { kind: kind?, every, timeout })
-    }
-}
-
-impl ProbeKind {
-    const VOICE: Self = Self::Voice { discovery_every: TEN_SECONDS };
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Voice { .. } => "voice",
-            Self::Icmp => "icmp",
-            Self::Tcp => "tcp",
-        }
-    }
-
-    /// One small packet a second is cheap for everyone; a connection leaves state behind at both ends.
-    fn default_every(self) -> Duration {
-        match self {
-            Self::Voice { .. } | Self::Icmp => SECOND,
-            Self::Tcp => TEN_SECONDS,
-        }
-    }
-
-    fn series(self) -> usize {
-        match self {
-            Self::Voice { .. } => 2,
-            Self::Icmp | Self::Tcp => 1,
-        }
     }
 }
 

@@ -1,0 +1,220 @@
+//! The tables `[[target.probe]]`: what each kind takes.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::config::{Table, kind};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::{duration, in_flight_bounded};
+use crate::endpoint::Host;
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
+const EVERY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
+const SECOND: Duration = Duration::from_secs(1);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+const SERVER_NAME: &str = "a host name or an IP address";
+const CA_FILE: &str = "a file that can be read, with certificates in PEM";
+const PATH: &str = "a path that begins with /, such as \"/assets/1.png\"";
+
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    pub every: Duration,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub enum ProbeKind {
+    Voice { discovery_every: Duration },
+    Icmp,
+    Tcp,
+    Tls(Secure),
+    Http(Http),
+}
+
+/// How a server proves who it is.
+#[derive(Debug, Clone)]
+pub struct Secure {
+    /// What its certificate must name. Left out: the host of the target's address.
+    pub server_name: Option<Host>,
+    pub roots: Roots,
+}
+
+#[derive(Debug, Clone)]
+pub enum Roots {
+    System,
+    Given(Arc<[CertificateDer<'static>]>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    pub path: String,
+    /// `None`: in the clear.
+    pub tls: Option<Secure>,
+    pub version: HttpVersion,
+    pub reconnect_every: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// By ALPN; 1.1 in the clear.
+    Agreed,
+    One,
+    Two,
+}
+
+/// The word by which a file names a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Voice,
+    Icmp,
+    Tcp,
+    Tls,
+    Http,
+}
+
+impl Probe {
+    pub(super) fn build(table: &mut Table<'_>, kinds: &mut Vec<&'static str>) -> Option<Self> {
+        let word = table.required("kind", kind::choice(WORDS));
+        if let Some(word) = word {
+            if kinds.contains(&word.as_str()) {
+                table.refuse("kind", &format!("{} stands twice", word.as_str()), "one probe of a kind in each target");
+            }
+            kinds.push(word.as_str());
+        }
+        let every = duration(table, "every", word.map_or(SECOND, Word::default_every), EVERY);
+        let timeout = duration(table, "timeout", TIMEOUT, TIMEOUTS);
+        let kind = match word {
+            // Without a kind nobody can say whether it may have this key: then it is taken, and the kind is the one fault.
+            None => {
+                for kind in [Word::Voice, Word::Http] {
+                    ProbeKind::build(table, kind, timeout);
+                }
+                None
+            }
+            Some(word) => Some(ProbeKind::build(table, word, timeout)),
+        };
+        in_flight_bounded(table, "every", every, timeout);
+        Some(Self { kind: kind?, every, timeout })
+    }
+}
+
+impl ProbeKind {
+    fn build(table: &mut Table<'_>, word: Word, timeout: Duration) -> Self {
+        match word {
+            Word::Voice => {
+                let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
+                in_flight_bounded(table, "discovery_every", discovery_every, timeout);
+                Self::Voice { discovery_every }
+            }
+            Word::Icmp => Self::Icmp,
+            Word::Tcp => Self::Tcp,
+            Word::Tls => Self::Tls(Secure::build(table)),
+            Word::Http => Self::Http(Http::build(table)),
+        }
+    }
+
+    pub fn as_str(&self) -> &'static str {
+        self.word().as_str()
+    }
+
+    /// How many series it makes at least, at a target of that host.
+    pub(super) fn series(&self, host: &Host) -> usize {
+        let dns = usize::from(matches!(host, Host::Name(_)));
+        match self {
+            Self::Voice { .. } => 2,
+            Self::Icmp | Self::Tcp => 1,
+            Self::Tls(_) => dns + 2,
+            Self::Http(Http { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 2 * 2,
+        }
+    }
+
+    fn word(&self) -> Word {
+        match self {
+            Self::Voice { .. } => Word::Voice,
+            Self::Icmp => Word::Icmp,
+            Self::Tcp => Word::Tcp,
+            Self::Tls(_) => Word::Tls,
+            Self::Http(_) => Word::Http,
+        }
+    }
+}
+
+const WORDS: &[(&str, Word)] =
+    &[("voice", Word::Voice), ("icmp", Word::Icmp), ("tcp", Word::Tcp), ("tls", Word::Tls), ("http", Word::Http)];
+
+impl Word {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Voice => "voice",
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        }
+    }
+
+    /// One small packet or request a second is cheap for everyone; a connection leaves state behind at both ends.
+    fn default_every(self) -> Duration {
+        match self {
+            Self::Voice | Self::Icmp | Self::Http => SECOND,
+            Self::Tcp | Self::Tls => TEN_SECONDS,
+        }
+    }
+}
+
+impl Secure {
+    fn build(table: &mut Table<'_>) -> Self {
+        let server_name = table.optional("server_name", kind::parsed(SERVER_NAME));
+        let given = table.optional("ca_file", kind::parsed::<Given>(CA_FILE));
+        Self { server_name, roots: given.map_or(Roots::System, |Given(certificates)| Roots::Given(certificates)) }
+    }
+}
+
+impl Http {
+    fn build(table: &mut Table<'_>) -> Self {
+        let path = table.optional("path", kind::parsed::<RequestPath>(PATH));
+        let path = path.map_or("/".to_owned(), |RequestPath(path)| path);
+        let versions = kind::choice(&[("1.1", HttpVersion::One), ("2", HttpVersion::Two)]);
+        let version = table.optional("version", versions).unwrap_or(HttpVersion::Agreed);
+        let reconnect_every = duration(table, "reconnect_every", TEN_SECONDS, EVERY);
+        let tls = match table.optional("tls", kind::boolean()) {
+            Some(true) | None => Some(Secure::build(table)),
+            Some(false) => None,
+        };
+        Self { path, tls, version, reconnect_every }
+    }
+}
+
+/// The certificates of a file, read with the configuration, so that `check` tells of a file that is not there.
+struct Given(Arc<[CertificateDer<'static>]>);
+
+impl FromStr for Given {
+    type Err = &'static str;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates.into())),
+            _ => Err(CA_FILE),
+        }
+    }
+}
+
+struct RequestPath(String);
+
+impl FromStr for RequestPath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path =
+            text.starts_with('/') && text.parse::<hyper::http::uri::PathAndQuery>().is_ok() && !text.contains('#');
+        if path { Ok(Self(text.to_owned())) } else { Err(PATH) }
+    }
+}

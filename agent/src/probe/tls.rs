@@ -1,0 +1,84 @@
+//! TLS: how long a connection and its handshake take. It is closed at once.
+
+use std::sync::Arc;
+
+use super::dial::Dialer;
+use super::phases::carry_through;
+use super::{Order, Report};
+
+pub async fn probe(order: Order, dialer: Arc<Dialer>) -> Report {
+    carry_through(order, dialer.phases(), dialer.clock, async |phases| dialer.dial(phases).await.map(drop)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::task::JoinSet;
+
+    use super::super::bench::{CA, acceptor, closed, dialer, listener, order, plan, told};
+    use super::*;
+
+    async fn probed(address: &str, keys: &str, timeout: Duration) -> Vec<String> {
+        let plan = plan(address, "tls", keys);
+        told(&probe(order(timeout), Arc::new(dialer(&plan.probes()[0]))).await)
+    }
+
+    fn trusting() -> String {
+        format!("ca_file = \"{CA}\"")
+    }
+
+    async fn server(tasks: &mut JoinSet<()>) -> SocketAddr {
+        let ((listener, address), acceptor) = (listener().await, acceptor(&[]));
+        tasks.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                acceptor.accept(stream).await.ok();
+            }
+        });
+        address
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn an_address_has_no_dns_phase_and_a_name_has() {
+        let mut tasks = JoinSet::new();
+        let address = server(&mut tasks).await;
+        let by_address = probed(&address.to_string(), &trusting(), LONG).await;
+        assert_eq!(by_address, ["connect reply", "tls reply"]);
+        let by_name = probed(&format!("localhost:{}", address.port()), &trusting(), LONG).await;
+        assert_eq!(by_name, ["dns reply", "connect reply", "tls reply"]);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_an_unknown_authority_or_another_name_fails_at_tls_alone() {
+        let mut tasks = JoinSet::new();
+        let address = server(&mut tasks).await.to_string();
+        assert_eq!(probed(&address, "", LONG).await, ["connect reply", "tls tls"]);
+        let other_name = format!("{}\nserver_name = \"edge.example.com\"", trusting());
+        assert_eq!(probed(&address, &other_name, LONG).await, ["connect reply", "tls tls"]);
+        let server_name = format!("{}\nserver_name = \"localhost\"", trusting());
+        assert_eq!(probed(&address, &server_name, LONG).await, ["connect reply", "tls reply"]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused_at_the_connection_and_at_all_that_was_to_follow() {
+        let address = closed().await.to_string();
+        assert_eq!(probed(&address, "", LONG).await, ["connect refused", "tls refused"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_says_nothing_times_out_at_tls() {
+        let (_listener, address) = listener().await;
+        let told = probed(&address.to_string(), "", Duration::from_millis(50)).await;
+        assert_eq!(told, ["connect reply", "tls timeout"]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_known_is_a_dns_failure_at_every_phase() {
+        let told = probed("nobody.invalid:443", "", LONG).await;
+        assert_eq!(told, ["dns dns", "connect dns", "tls dns"]);
+    }
+}
