@@ -70,6 +70,7 @@ impl Miss {
             Self::Crowded => "crowded",
             Self::NotSent(SendFault::NoSocket) => "no-socket",
             Self::NotSent(SendFault::Busy) => "busy",
+            Self::NotSent(SendFault::NotConnected) => "not-connected",
             Self::NotSent(SendFault::Kernel(_)) => "kernel",
             Self::Unreported => "unreported",
             Self::Stopped => "stopped",

@@ -11,7 +11,7 @@ use telemetry::{Family, Labels, Series};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::{Config, Http, Probe, ProbeKind, Secure, Target};
+use crate::config::{Config, Http, Probe, ProbeKind, Secure, Target, WebSocket};
 use crate::endpoint::Host;
 
 /// A name server that says nothing must not keep the other targets waiting.
@@ -45,6 +45,9 @@ pub struct Dial {
 pub enum Purpose {
     Tls(Secure),
     Http(Http),
+    /// Opens the connection that the beats of the same target go over.
+    GatewayConnection(WebSocket),
+    GatewayBeat(WebSocket),
 }
 
 /// What tells the series of one probe apart.
@@ -172,6 +175,10 @@ fn asked(probe: &Probe) -> Vec<Asked> {
         ProbeKind::Tcp => vec![errand("connect", "tcp", every, |ip, port| Errand::Tcp(SocketAddr::new(ip, port)))],
         ProbeKind::Tls(secure) => vec![dial("tls", Purpose::Tls(secure.clone()))],
         ProbeKind::Http(http) => vec![dial("transfer", Purpose::Http(http.clone()))],
+        ProbeKind::WebSocket(gateway) => vec![
+            Asked { every: gateway.reconnect_every, ..dial("hello", Purpose::GatewayConnection(gateway.clone())) },
+            dial("heartbeat", Purpose::GatewayBeat(gateway.clone())),
+        ],
     }
 }
 

@@ -17,6 +17,8 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
+/// Before the 30 s after which a gateway gives up on who does not log in.
+const BEFORE_THE_LOGIN: Duration = Duration::from_secs(25);
 
 const SERVER_NAME: &str = "a host name or an IP address";
 const CA_FILE: &str = "a file that can be read, with certificates in PEM";
@@ -36,6 +38,7 @@ pub enum ProbeKind {
     Tcp,
     Tls(Secure),
     Http(Http),
+    WebSocket(WebSocket),
 }
 
 /// How a server proves who it is.
@@ -61,6 +64,15 @@ pub struct Http {
     pub reconnect_every: Duration,
 }
 
+#[derive(Debug, Clone)]
+pub struct WebSocket {
+    /// With the query that the gateway wants.
+    pub path: String,
+    /// `None`: in the clear.
+    pub tls: Option<Secure>,
+    pub reconnect_every: Duration,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
     /// By ALPN; 1.1 in the clear.
@@ -77,6 +89,7 @@ enum Word {
     Tcp,
     Tls,
     Http,
+    WebSocket,
 }
 
 impl Probe {
@@ -117,6 +130,7 @@ impl ProbeKind {
             Word::Tcp => Self::Tcp,
             Word::Tls => Self::Tls(Secure::build(table)),
             Word::Http => Self::Http(Http::build(table)),
+            Word::WebSocket => Self::WebSocket(WebSocket::build(table, timeout)),
         }
     }
 
@@ -132,6 +146,7 @@ impl ProbeKind {
             Self::Icmp | Self::Tcp => 1,
             Self::Tls(_) => dns + 2,
             Self::Http(Http { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 2 * 2,
+            Self::WebSocket(WebSocket { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 3,
         }
     }
 
@@ -142,12 +157,19 @@ impl ProbeKind {
             Self::Tcp => Word::Tcp,
             Self::Tls(_) => Word::Tls,
             Self::Http(_) => Word::Http,
+            Self::WebSocket(_) => Word::WebSocket,
         }
     }
 }
 
-const WORDS: &[(&str, Word)] =
-    &[("voice", Word::Voice), ("icmp", Word::Icmp), ("tcp", Word::Tcp), ("tls", Word::Tls), ("http", Word::Http)];
+const WORDS: &[(&str, Word)] = &[
+    ("voice", Word::Voice),
+    ("icmp", Word::Icmp),
+    ("tcp", Word::Tcp),
+    ("tls", Word::Tls),
+    ("http", Word::Http),
+    ("websocket", Word::WebSocket),
+];
 
 impl Word {
     fn as_str(self) -> &'static str {
@@ -157,13 +179,14 @@ impl Word {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::WebSocket => "websocket",
         }
     }
 
     /// One small packet or request a second is cheap for everyone; a connection leaves state behind at both ends.
     fn default_every(self) -> Duration {
         match self {
-            Self::Voice | Self::Icmp | Self::Http => SECOND,
+            Self::Voice | Self::Icmp | Self::Http | Self::WebSocket => SECOND,
             Self::Tcp | Self::Tls => TEN_SECONDS,
         }
     }
@@ -177,19 +200,34 @@ impl Secure {
     }
 }
 
+impl Secure {
+    /// By the key `tls`, which is true where it is left out.
+    fn build_unless_clear(table: &mut Table<'_>) -> Option<Self> {
+        table.optional("tls", kind::boolean()).unwrap_or(true).then(|| Self::build(table))
+    }
+}
+
 impl Http {
     fn build(table: &mut Table<'_>) -> Self {
-        let path = table.optional("path", kind::parsed::<RequestPath>(PATH));
-        let path = path.map_or("/".to_owned(), |RequestPath(path)| path);
+        let path = path(table);
         let versions = kind::choice(&[("1.1", HttpVersion::One), ("2", HttpVersion::Two)]);
         let version = table.optional("version", versions).unwrap_or(HttpVersion::Agreed);
         let reconnect_every = duration(table, "reconnect_every", TEN_SECONDS, EVERY);
-        let tls = match table.optional("tls", kind::boolean()) {
-            Some(true) | None => Some(Secure::build(table)),
-            Some(false) => None,
-        };
-        Self { path, tls, version, reconnect_every }
+        Self { path, tls: Secure::build_unless_clear(table), version, reconnect_every }
     }
+}
+
+impl WebSocket {
+    fn build(table: &mut Table<'_>, timeout: Duration) -> Self {
+        let reconnect_every = duration(table, "reconnect_every", BEFORE_THE_LOGIN, EVERY);
+        in_flight_bounded(table, "reconnect_every", reconnect_every, timeout);
+        Self { path: path(table), tls: Secure::build_unless_clear(table), reconnect_every }
+    }
+}
+
+fn path(table: &mut Table<'_>) -> String {
+    let path = table.optional("path", kind::parsed::<RequestPath>(PATH));
+    path.map_or("/".to_owned(), |RequestPath(path)| path)
 }
 
 /// The certificates of a file, read with the configuration, so that `check` tells of a file that is not there.

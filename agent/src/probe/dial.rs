@@ -57,6 +57,7 @@ impl Dialer {
         let (secure, alpn) = match purpose {
             Purpose::Tls(secure) => (Some(secure), &[][..]),
             Purpose::Http(http) => (http.tls.as_ref(), super::http::alpn(http.version)),
+            Purpose::GatewayConnection(gateway) | Purpose::GatewayBeat(gateway) => (gateway.tls.as_ref(), &[][..]),
         };
         let tls = match secure.map(|secure| tls(secure, host, alpn, roots)).transpose() {
             Ok(tls) => tls,

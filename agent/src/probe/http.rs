@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::dial::{Dialer, Dialled};
 use super::phases::{Fault, Phases, carry_through};
-use super::{Order, Report};
+use super::{Order, Report, user_agent};
 use crate::config::{self, HttpVersion};
 
 /// What is read of a body. A longer one ends there, and its connection with it.
@@ -70,8 +70,7 @@ impl Http {
         let server_name = tls.as_ref().and_then(|secure| secure.server_name.as_ref());
         let authority = dialer.authority(server_name);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let Series { agent, source, .. } = series;
-        let user_agent = format!("isochrone-agent/{} ({agent} in {source})", env!("CARGO_PKG_VERSION"));
+        let user_agent = user_agent(series);
         let held = Mutex::new(None);
         Self { dialer, version, reconnect_every, authority, scheme, path, user_agent, held }
     }

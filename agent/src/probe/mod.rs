@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod bench;
 pub mod dial;
+pub mod gateway;
 pub mod http;
 pub mod icmp;
 pub mod inbox;
@@ -10,12 +11,13 @@ pub mod phases;
 pub mod tcp;
 pub mod tls;
 pub mod voice;
+pub mod websocket;
 pub mod wire;
 
 use std::time::Duration;
 
 use runtime::Mono;
-use telemetry::{FailureKind, Outcome};
+use telemetry::{FailureKind, Outcome, Series};
 
 use crate::plan::{Aspect, Errand};
 
@@ -63,6 +65,8 @@ pub enum SendFault {
     NoSocket,
     #[error("the task that sends these is behind")]
     Busy,
+    #[error("there is no connection to send it on")]
+    NotConnected,
     #[error("the kernel would not send: {0}")]
     Kernel(nix::errno::Errno),
 }
@@ -97,6 +101,12 @@ pub enum Heard {
     ByPacer { at: Mono, kernel: Option<Mono> },
     /// A task measured it from its own send on.
     ByTask { rtt: Duration },
+}
+
+/// Says who asks, to whoever reads a server's log.
+pub(crate) fn user_agent(series: &Series) -> String {
+    let Series { agent, source, .. } = series;
+    format!("isochrone-agent/{} ({agent} in {source})", env!("CARGO_PKG_VERSION"))
 }
 
 /// Errors by which the kernel says that there is no way to the target: an outcome, not a fault of ours.

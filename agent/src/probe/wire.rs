@@ -15,7 +15,8 @@ use super::dial::{Dialer, Roots};
 use super::http::Http;
 use super::inbox::{self, Bell, Inbox, Reporter};
 use super::voice::{Voice, family};
-use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp, tls};
+use super::websocket::WebSocket;
+use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp, tls, user_agent};
 use crate::now::Now;
 use crate::plan::{Errand, Plan, ProbeIndex, Purpose};
 
@@ -112,6 +113,7 @@ fn dialled(
     reporter: &Reporter,
 ) -> HashMap<ProbeIndex, Sender<Order>> {
     let mut roots = Roots::default();
+    let mut gateways = HashMap::new();
     let mut desks = HashMap::new();
     for planned in plan.probes() {
         let (Errand::Dial(probe), Some(dial)) = (planned.errand, &planned.dial) else { continue };
@@ -125,6 +127,17 @@ fn dialled(
             Purpose::Http(http) => {
                 let http = Arc::new(Http::new(dialer, http, &planned.subject.series));
                 desk("http", tasks, reporter, move |order| http.clone().probe(order))
+            }
+            Purpose::GatewayConnection(config) => {
+                let user_agent = user_agent(&planned.subject.series);
+                let Some(gateway) = WebSocket::new(dialer, config, &user_agent).map(Arc::new) else { continue };
+                gateways.insert(&planned.subject.series.target, gateway.clone());
+                desk("websocket", tasks, reporter, move |order| gateway.clone().connect(order))
+            }
+            Purpose::GatewayBeat(_) => {
+                // The plan has the connection's probe before the beat's.
+                let Some(gateway) = gateways.get(&planned.subject.series.target).cloned() else { continue };
+                desk("heartbeat", tasks, reporter, move |order| gateway.clone().beat(order))
             }
         };
         desks.insert(probe, desk);

@@ -23,7 +23,7 @@ fn every_bad_file_is_told_with_line_key_what_was_found_and_what_is_allowed() {
 fn the_example_is_good_and_names_every_key() {
     let file = folder("../config/agent.toml");
     let config = Config::load(&file).unwrap();
-    assert_eq!((config.targets.len(), config.series()), (3, 13));
+    assert_eq!((config.targets.len(), config.series()), (3, 18));
     let text = fs::read_to_string(&file).unwrap();
     for key in [
         "region",

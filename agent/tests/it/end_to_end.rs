@@ -17,6 +17,7 @@ use crate::collector::{Collector, until};
 
 const LOST: Outcome = Outcome::Failure(FailureKind::Timeout);
 const REFUSED: Outcome = Outcome::Failure(FailureKind::Refused);
+const NOT_FOUND: Outcome = Outcome::Failure(FailureKind::Status);
 
 /// What a reflector answered: the oracle that the windows are held against.
 #[derive(Clone, Default)]
@@ -111,6 +112,13 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
     });
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
 
+    let cdn = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = cdn.local_addr().unwrap();
+    outside.spawn(async move { axum::serve(cdn, axum::Router::new()).await.unwrap() });
+    let missing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let absent = missing.local_addr().unwrap();
+    drop(missing);
+
     let voice = "service = \"voice\"\nregion = \"iad\"\n";
     let probe = |kind: &str| format!("[[target.probe]]\nkind = \"{kind}\"\nevery = \"50ms\"\ntimeout = \"200ms\"\n");
     let target =
@@ -122,6 +130,10 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
         target("silent", silent, "voice"),
         target("open", open, "tcp"),
         target("closed", closed, "tcp"),
+        target("served", served, "http"),
+        "tls = false\n".to_owned(),
+        target("absent", absent, "websocket"),
+        "reconnect_every = \"1s\"\n".to_owned(),
     ];
     let config = Config::parse("agent.toml", text.concat()).unwrap();
     let (tasks, meters) = (Tasks::default(), Meters::new("isochrone-agent"));
@@ -134,6 +146,10 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
             && sums.count("silent", "rtt", LOST) >= 30
             && sums.count("open", "connect", Outcome::Reply) >= 30
             && sums.count("closed", "connect", REFUSED) >= 30
+            && sums.count("served", "connect", Outcome::Reply) >= 1
+            && sums.count("served", "first_byte", NOT_FOUND) >= 30
+            && sums.count("absent", "hello", REFUSED) >= 1
+            && sums.count("absent", "heartbeat", REFUSED) >= 20
     })
     .await;
     tasks.shutdown().cancel();
