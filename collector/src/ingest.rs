@@ -1,7 +1,8 @@
-//! `POST /v1/metrics`: OTLP over HTTP. A batch is answered with 200 only after it is durable.
+//! `POST /v1/metrics`: OTLP over HTTP, protobuf or JSON. A batch is answered with 200 only after it is durable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -15,6 +16,7 @@ use crate::bodies::Bodies;
 use crate::config::Limits;
 use crate::decode::{Catalog, DecodeError, Refused, inflate, sender};
 use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
+use crate::json::{self, JsonError};
 use crate::log::{AppendError, Appender};
 use crate::marks::Alarm;
 use crate::meters::Ingested;
@@ -35,28 +37,62 @@ pub struct Ingest {
     pub meters: Arc<Ingested>,
 }
 
-/// Answers as OTLP asks: an empty message, or a partial success that names what was refused.
+/// Answers as OTLP asks, in the form of the question: an empty message, or a partial success that names what was refused.
 pub async fn export(
     State(ingest): State<Ingest>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let (taken, bytes) = match body {
-        Ok(body) => (ingest.take(&headers, &body).await, body.len()),
-        Err(rejection) => (Err(rejection.into()), 0),
-    };
-    match &taken {
-        Ok(refused) => ingest.meters.taken(bytes, refused.points),
-        Err(problem) => ingest.meters.refused(problem.code),
+    let posted = body.map_err(Problem::from).and_then(|body| Posted::read(&headers, body, &ingest.limits));
+    let Posted { form, encoding, body } = posted.inspect_err(|problem| ingest.meters.refused(problem.code))?;
+    let refused = ingest.export(&headers, encoding, &body).await?;
+    Ok(match form {
+        Form::Protobuf => {
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], partial_success(&refused)).into_response()
+        }
+        Form::Json => Json(json::partial_success(&refused)).into_response(),
+    })
+}
+
+/// A body, in protobuf by now.
+struct Posted {
+    form: Form,
+    encoding: Encoding,
+    body: Bytes,
+}
+
+/// In which a body came, and is answered.
+#[derive(Clone, Copy)]
+enum Form {
+    Protobuf,
+    Json,
+}
+
+impl Posted {
+    fn read(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Self, Problem> {
+        let (encoding, form) = (encoding(headers)?, form(headers)?);
+        Ok(match form {
+            Form::Protobuf => Self { form, encoding, body },
+            Form::Json => {
+                let body = json::to_protobuf(&inflate(&body, encoding, limits.inflated_bytes)?)?;
+                Self { form, encoding: Encoding::Identity, body: body.into() }
+            }
+        })
     }
-    let refused = taken?;
-    Ok(([(header::CONTENT_TYPE, "application/x-protobuf")], partial_success(&refused)).into_response())
 }
 
 impl Ingest {
-    async fn take(&self, headers: &HeaderMap, body: &Bytes) -> Result<Refused, Problem> {
-        let encoding = encoding(headers)?;
-        protobuf(headers)?;
+    /// Takes a request, whoever carried it: HTTP's headers or gRPC's metadata may hold its name.
+    pub async fn export(&self, headers: &HeaderMap, encoding: Encoding, body: &Bytes) -> Result<Refused, Problem> {
+        let taken = self.take(headers, encoding, body).await;
+        match &taken {
+            Ok(refused) => self.meters.taken(body.len(), refused.points),
+            Err(problem) => self.meters.refused(problem.code),
+        }
+        taken
+    }
+
+    async fn take(&self, headers: &HeaderMap, encoding: Encoding, body: &Bytes) -> Result<Refused, Problem> {
         let (entry, refused, envelope) = {
             let inflated = inflate(body, encoding, self.limits.inflated_bytes)?;
             let origin = origin(headers, &inflated)?;
@@ -121,12 +157,16 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     }
 }
 
-fn protobuf(headers: &HeaderMap) -> Result<(), Problem> {
+fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next() == Some("application/x-protobuf") {
-        return Ok(());
+    match kind.split(';').next().map(str::trim) {
+        Some("application/x-protobuf") => Ok(Form::Protobuf),
+        Some("application/json") => Ok(Form::Json),
+        _ => {
+            let detail = "content-type: application/x-protobuf or application/json";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", detail))
+        }
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "content-type: application/x-protobuf"))
 }
 
 fn text(name: &'static str, value: &header::HeaderValue) -> Result<String, Problem> {
@@ -138,7 +178,7 @@ fn bad_header(name: &'static str, fault: impl std::fmt::Display) -> Problem {
 }
 
 /// `ExportMetricsServiceResponse`, written by hand: field 1, `partial_success { rejected_data_points, error_message }`.
-fn partial_success(refused: &Refused) -> Vec<u8> {
+pub fn partial_success(refused: &Refused) -> Vec<u8> {
     if refused.points == 0 {
         return Vec::new();
     }
@@ -169,6 +209,12 @@ impl From<BytesRejection> for Problem {
             }
             status => Self::new(status, "body", "the body did not arrive whole"),
         }
+    }
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", error)
     }
 }
 

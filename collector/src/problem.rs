@@ -7,9 +7,9 @@ use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    status: StatusCode,
+    pub status: StatusCode,
     pub code: &'static str,
-    detail: String,
+    pub detail: String,
     retry_after_s: Option<u32>,
 }
 

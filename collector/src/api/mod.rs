@@ -17,6 +17,7 @@ use serde::Serialize;
 use telemetry::Wall;
 
 use crate::core::Snapshots;
+use crate::grpc;
 use crate::ingest::{self, Ingest};
 
 /// A list, as every list is answered.
@@ -35,7 +36,7 @@ impl<T> List<T> {
 /// One port for everything.
 pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
     let limit = DefaultBodyLimit::max(ingest.limits.wire_bytes);
-    let otlp = Router::new().route("/v1/metrics", post(ingest::export)).layer(limit).with_state(ingest);
+    let otlp = Router::new().route("/v1/metrics", post(ingest::export)).layer(limit).with_state(ingest.clone());
     let api = Router::new()
         .route("/api/v1/regions", get(regions::list))
         .route("/api/v1/matrix", get(matrix::read))
@@ -49,6 +50,7 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
     let own = Router::new().route("/metrics", get(live::metrics)).with_state(meters);
     Router::new()
         .merge(otlp)
+        .merge(grpc::router(ingest))
         .merge(api)
         .merge(own)
         .route("/livez", get(live::livez))

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod config;
+mod door;
 mod http;
+mod otlp;
 mod scenarios;

@@ -31,7 +31,9 @@ const COLLECTOR: &[&str] = &[
     "meters",
     "problem",
     "bodies",
+    "json",
     "ingest",
+    "grpc",
     "api",
     "server",
 ];

@@ -1,0 +1,202 @@
+//! A collector without its listener, and batches to put through its door.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use collector::api;
+use collector::config::{Config, Limits};
+use collector::core::{Core, Keep};
+use collector::decode::Catalog;
+use collector::entry::{Entry, Record};
+use collector::ingest::Ingest;
+use collector::log::{Appender, Log};
+use collector::meters::Ingested;
+use collector::snapshot::Snapshots;
+use futures_util::StreamExt as _;
+use runtime::meters::Meters;
+use runtime::{Clock, Shutdown};
+use serde_json::Value;
+use telemetry::histogram::Scratch;
+use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
+use telemetry::{Family, Outcome, Series, Wall, Window};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// A collector without its listener.
+pub(crate) struct Door {
+    pub(crate) router: Router,
+    log: Appender,
+    pub(crate) clock: Clock,
+    fold: Option<std::thread::JoinHandle<()>>,
+    shutdown: Shutdown,
+    dir: Option<TempDir>,
+}
+
+impl Door {
+    pub(crate) async fn open(dir: TempDir) -> Self {
+        let log = Log::open(dir.path()).unwrap();
+        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
+        let core = Core::recover(&log, keep).unwrap();
+        let (log, feed) = log.start().unwrap();
+        let (clock, shutdown) = (Clock::start(), Shutdown::new());
+        let meters = Meters::new("test");
+        let ingest = Ingest {
+            log: log.clone(),
+            clock,
+            alarm: Arc::default(),
+            limits: Limits { wire_bytes: 100_000, inflated_bytes: 200_000 },
+            catalog: Arc::new(Catalog::new(7).into()),
+            bodies: Arc::default(),
+            meters: Arc::new(Ingested::new(&meters)),
+        };
+        let router = api::router(ingest, core.snapshots(), meters);
+        let fold = std::thread::spawn({
+            let (log, shutdown) = (log.clone(), shutdown.clone());
+            move || core.run(&feed, &log, &shutdown)
+        });
+        let door = Self { router, log, clock, fold: Some(fold), shutdown, dir: Some(dir) };
+        let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
+        let at = clock.wall();
+        let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
+        door.log.append(&Record::Config(at, policy), entry).await.unwrap();
+        door.mark().await;
+        door
+    }
+
+    /// A mark, folded: readers see what came before it.
+    pub(crate) async fn mark(&self) {
+        let now = self.clock.wall();
+        self.log.append(&Record::Mark(now), Entry::Mark { now }).await.unwrap();
+        let wanted = now.to_string();
+        while self.json("/api/v1/hints").await["as_of"].as_str() < Some(wanted.as_str()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        (head.status, head.headers, to_bytes(body, usize::MAX).await.unwrap().to_vec())
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let (_, _, body) = self.ask(Request::get(path).body(Body::empty()).unwrap()).await;
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    pub(crate) async fn post(&self, sequence: &str, encoding: Option<&str>, body: Vec<u8>) -> (StatusCode, Value) {
+        let mut request = Request::post("/v1/metrics")
+            .header("content-type", "application/x-protobuf")
+            .header("isochrone-agent", "fra-1")
+            .header("isochrone-boot", "00000000-0000-0000-0000-000000000001")
+            .header("isochrone-seq", sequence);
+        if let Some(encoding) = encoding {
+            request = request.header("content-encoding", encoding);
+        }
+        let (status, _, body) = self.ask(request.body(Body::from(body)).unwrap()).await;
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// As anyone's collector sends, with no name of ours.
+    pub(crate) async fn post_unnamed(&self, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
+        let request = Request::post("/v1/metrics").header("content-type", "application/x-protobuf");
+        let (status, _, answer) = self.ask(request.body(Body::from(body)).unwrap()).await;
+        (status, answer)
+    }
+
+    /// The configuration without that target, in the log.
+    pub(crate) async fn drop_target(&self, target: &str) {
+        let mut policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
+        policy.targets.remove(target).unwrap();
+        let at = self.clock.wall();
+        let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
+        self.log.append(&Record::Config(at, policy), entry).await.unwrap();
+        self.mark().await;
+    }
+
+    /// Stops it and opens it again on the same data.
+    pub(crate) async fn reopen(mut self) -> Self {
+        let dir = self.dir.take().unwrap();
+        drop(self);
+        Self::open(dir).await
+    }
+
+    pub(crate) async fn samples(&self) -> u64 {
+        self.mark().await;
+        let paths = self.json("/api/v1/paths?source=fra&window=15m").await;
+        paths["items"].as_array().unwrap().iter().map(|path| path["samples"].as_u64().unwrap()).sum()
+    }
+}
+
+/// Server-sent events, as they come.
+pub(crate) struct Events {
+    body: axum::body::BodyDataStream,
+    text: String,
+}
+
+impl Events {
+    pub(crate) async fn follow(door: &Door, path: &str) -> Self {
+        let answer = door.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { body: answer.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// The name and the data of the next one.
+    pub(crate) async fn next(&mut self) -> (String, Value) {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                return (field("event: ").to_owned(), serde_json::from_str(field("data: ")).unwrap());
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.body.next()).await.unwrap();
+            self.text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.router = Router::new();
+        self.fold.take().unwrap().join().unwrap();
+    }
+}
+
+pub(crate) fn body(clock: Clock) -> Vec<u8> {
+    let now = clock.wall();
+    body_of("fra-1", now - Duration::from_secs(1), now)
+}
+
+/// Three replies that this agent in fra saw.
+pub(crate) fn body_of(agent: &str, begin: Wall, end: Wall) -> Vec<u8> {
+    let series = Series {
+        agent: agent.parse().unwrap(),
+        source: "fra".parse().unwrap(),
+        target: "iad-voice-1".parse().unwrap(),
+        region: "iad".parse().unwrap(),
+        service: "voice".parse().unwrap(),
+        probe: "voice".parse().unwrap(),
+        phase: "rtt".parse().unwrap(),
+        family: Family::Ipv4,
+        confirm: false,
+        labels: telemetry::Labels::new(),
+    };
+    let replies = Scratch::default().fold([90, 91, 92].map(Duration::from_millis));
+    let window = Window { begin, end, outcomes: [(Outcome::Reply, replies)].into() };
+    let sender =
+        Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };
+    let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
+    encode(&sender, &[Measured { subject, window }], &AgentHealth { begin, end, ..AgentHealth::default() })
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
