@@ -1,3 +1,4 @@
 //! Every packet that probes and reflectors speak, without I/O: bytes in, meaning out, and the other way round.
 
+pub mod gateway;
 pub mod voice;
