@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod bench;
 pub mod dial;
-pub mod gateway;
 pub mod http;
 pub mod icmp;
 pub mod inbox;

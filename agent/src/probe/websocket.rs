@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::Uri;
 use hyper::header::{HeaderValue, USER_AGENT};
+use protocols::gateway::{self, Close, Said};
 use telemetry::{FailureKind, Label, Outcome};
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
@@ -24,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::dial::{Dialer, Stream};
 use super::phases::{Fault, Phases, carry_through};
-use super::{Order, Report, SendFault, Token, errno, gateway, tcp};
+use super::{Order, Report, SendFault, Token, errno, tcp};
 use crate::config;
 
 /// No frame that a probe waits for is nearly as long.
@@ -165,8 +166,13 @@ impl WebSocket {
         phases.passed();
         loop {
             match stream.next().await.ok_or(PROTOCOL)?.map_err(|error| fault(&error))? {
-                Message::Text(text) if gateway::op(&text) == Some(gateway::OP_HELLO) => {
-                    let node = gateway::node(&text).map(str::to_owned);
+                Message::Text(text) => {
+                    let hello = match gateway::parse(&text) {
+                        Ok(Said::Hello(hello)) => hello,
+                        Ok(_) => continue,
+                        Err(_) => return Err(PROTOCOL),
+                    };
+                    let node = hello.node();
                     if let Some(node) = &node {
                         phases.learn(Label::Node, node);
                     }
@@ -238,17 +244,17 @@ impl Connection {
     async fn beat(&mut self, beat: Beat, token: Token) -> Result<Answer, Fault> {
         let number = token.0.to_be_bytes();
         let asked = match beat {
-            Beat::Op1 => Message::text(gateway::HEARTBEAT),
+            Beat::Op1 => Message::text(gateway::heartbeat()),
             Beat::Ping => Message::Ping(number.to_vec().into()),
         };
         self.stream.send(asked).await.map_err(|error| fault(&error))?;
         loop {
             match self.stream.next().await.ok_or(PROTOCOL)?.map_err(|error| fault(&error))? {
-                Message::Text(text) if beat == Beat::Op1 && gateway::op(&text) == Some(gateway::OP_HEARTBEAT_ACK) => {
+                Message::Text(text) if beat == Beat::Op1 && gateway::parse(&text) == Ok(Said::Ack) => {
                     return Ok(Answer::Ack);
                 }
                 Message::Pong(pong) if beat == Beat::Ping && pong[..] == number => return Ok(Answer::Ack),
-                Message::Close(Some(frame)) if beat == Beat::Op1 && matches!(u16::from(frame.code), 4002 | 4003) => {
+                Message::Close(Some(frame)) if beat == Beat::Op1 && Close::refuses_heartbeats(frame.code.into()) => {
                     return Ok(Answer::LoginWanted);
                 }
                 Message::Close(_) => return Err(PROTOCOL),

@@ -107,6 +107,15 @@ pub fn answer(text: &str, kind: Kind) -> Answer {
 }
 
 impl Hello {
+    /// The node that says hello. Some servers write it plainly, some as the first string of a list that is itself in a string.
+    pub fn node(&self) -> Option<String> {
+        let first = self.trace.first()?;
+        match serde_json::from_str::<Vec<Value>>(first) {
+            Ok(list) => list.first()?.as_str().map(str::to_owned),
+            Err(_) => Some(first.clone()),
+        }
+    }
+
     pub fn text(&self) -> String {
         let mut data = json!({"heartbeat_interval": u64::try_from(self.heartbeat_interval.as_millis()).ok()});
         if !self.trace.is_empty() {
@@ -157,6 +166,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_node_is_read_plain_and_out_of_a_list_in_a_string() {
+        let node = |hello: &str| match parse(hello) {
+            Ok(Said::Hello(hello)) => hello.node(),
+            other => panic!("{other:?}"),
+        };
+        let plain = r#"{"op":10,"d":{"heartbeat_interval":41250,"_trace":["gateway-1.iad"]}}"#;
+        assert_eq!(node(plain).as_deref(), Some("gateway-1.iad"));
+        let nested =
+            r#"{"op":10,"d":{"heartbeat_interval":41250,"_trace":["[\"gateway-prd-4xk2\",{\"micros\":0.0}]"]}}"#;
+        assert_eq!(node(nested).as_deref(), Some("gateway-prd-4xk2"));
+        assert_eq!(node(r#"{"op":10,"d":{"heartbeat_interval":41250,"_trace":[]}}"#), None);
+    }
 
     proptest! {
         #[test]

@@ -108,7 +108,7 @@ async fn over_tls_the_handshake_is_a_phase_of_its_own() {
     tasks.spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(acceptor.accept(stream).await.unwrap()).await.unwrap();
-        socket.send(Message::text(r#"{"op":10,"d":{}}"#)).await.unwrap();
+        socket.send(Message::text(r#"{"op":10,"d":{"heartbeat_interval":41250}}"#)).await.unwrap();
         std::future::pending::<()>().await;
     });
     let prober = prober(&format!("localhost:{}", address.port()), &format!("ca_file = \"{CA}\""));
