@@ -4,11 +4,12 @@
 //! A slot is complete when it is over and none of its probes is in flight. It may be told in parts, which add up: no outcome
 //! is in two of them. Every part begins where its slot begins; their ends ascend, each at the moment when it was closed, and
 //! the last one ends where the slot ends. Bad news does not wait: from the second failure in a row on, each closes what its
-//! series has so far, and so does the reply that ends the row. One loss alone does not.
+//! phase has so far, and so does the reply that ends the row. One loss alone does not.
 //!
 //! A series is registered when a probe first meets its aspect. What a target may say of itself is bounded: beyond [`ASPECTS`]
 //! of one probe, the labels that come from it become `other`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,14 +62,15 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Open {
     series: Vec<Row>,
+    /// How many in a row, by phase.
+    failures: BTreeMap<&'static str, u32>,
     slots: Vec<Slot>,
 }
 
-/// How a series goes.
+/// A series of the probe's.
 #[derive(Debug)]
 struct Row {
     aspect: Arc<Aspect>,
-    failures: u32,
     urgent: bool,
 }
 
@@ -92,7 +94,7 @@ struct Gathered {
 impl Recorder {
     /// For so many probes, each with the aspect of its own phase.
     pub fn new(probes: impl IntoIterator<Item = Aspect>, width: Duration, now: Wall) -> Self {
-        let open = |own| Open { series: vec![Row::new(own)], slots: Vec::new() };
+        let open = |own| Open { series: vec![Row::new(own)], failures: BTreeMap::new(), slots: Vec::new() };
         Self { width, current: now.slot(width), probes: probes.into_iter().map(open).collect(), ripe: Vec::new() }
     }
 
@@ -187,13 +189,24 @@ impl Open {
         })
     }
 
+    /// A row of failures is of a phase, whichever of its series they fall into: a held connection that breaks fails on as a
+    /// new one.
     fn hear(&mut self, begin: Wall, series: usize, outcome: Outcome, duration: Duration) {
         self.slot(begin).gathered(series).samples.push((outcome, duration));
-        self.series[series].hear(outcome);
+        let phase = self.series[series].aspect.phase;
+        let failures = self.failures.entry(phase).or_default();
+        let in_a_row = *failures;
+        *failures = match outcome {
+            Outcome::Reply => 0,
+            Outcome::Failure(_) => in_a_row + 1,
+        };
+        if in_a_row.max(*failures) >= BAD_NEWS {
+            self.series.iter_mut().filter(|row| row.aspect.phase == phase).for_each(|row| row.urgent = true);
+        }
     }
 
     fn take(&mut self, probe: ProbeIndex, now: Wall, width: Duration, parts: &mut Vec<Part>) {
-        let Self { series, slots } = self;
+        let Self { series, slots, .. } = self;
         slots.retain_mut(|slot| {
             // A slot that lies ahead is over as well: the wall clock was set back.
             let over = slot.begin != now.slot(width);
@@ -221,16 +234,7 @@ impl Open {
 
 impl Row {
     fn new(aspect: Aspect) -> Self {
-        Self { aspect: Arc::new(aspect), failures: 0, urgent: false }
-    }
-
-    fn hear(&mut self, outcome: Outcome) {
-        let in_a_row = self.failures;
-        self.failures = match outcome {
-            Outcome::Reply => 0,
-            Outcome::Failure(_) => in_a_row + 1,
-        };
-        self.urgent |= self.failures.max(in_a_row) >= BAD_NEWS;
+        Self { aspect: Arc::new(aspect), urgent: false }
     }
 }
 

@@ -42,7 +42,16 @@ pub fn diagnose(rings: &Rings, beside: impl IntoIterator<Item = SeriesId>, polic
     let judged = layers.into_iter().filter_map(|(name, series)| Some((name.clone(), judge(rings, &series, from)?)));
     let mut judged: Vec<_> = judged.collect();
     judged.sort_by_key(|(name, _)| ORDER.iter().position(|known| *known == name.as_str()).unwrap_or(ORDER.len()));
-    Diagnosis(judged)
+    Diagnosis(without_followers(judged))
+}
+
+/// A connection that fails at a layer fails in the same way at those above it, which says nothing of them. ICMP is no layer
+/// of a connection: many hosts that are well do not answer it.
+fn without_followers(mut layers: Vec<(Name, Verdict)>) -> Vec<(Name, Verdict)> {
+    layers.dedup_by(|above, below| {
+        above.1 == below.1 && matches!(below.1, Verdict::Failing(_)) && below.0.as_str() != "icmp"
+    });
+    layers
 }
 
 /// `None`: it said nothing lately. Losses are judged by the newest slot alone: what was before the fault says nothing of it.
@@ -80,5 +89,23 @@ impl fmt::Display for Verdict {
             Self::Failing(FailureKind::Refused) => write!(f, "refused"),
             Self::Failing(kind) => write!(f, "failing ({})", kind.as_str()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_as_the_layer_below_it_fails_is_not_told() {
+        let (refused, silent) = (Verdict::Failing(FailureKind::Refused), Verdict::Failing(FailureKind::Timeout));
+        let told = |layers: &[(&str, &Verdict)]| {
+            let layers = layers.iter().map(|(name, verdict)| (name.parse().unwrap(), (*verdict).clone()));
+            Diagnosis(without_followers(layers.collect())).to_string()
+        };
+        let all = [("icmp", &Verdict::Ok), ("connect", &refused), ("tls", &refused), ("transfer", &refused)];
+        assert_eq!(told(&all), "icmp ok, connect refused");
+        assert_eq!(told(&[("icmp", &silent), ("connect", &silent), ("tls", &silent)]), "icmp silent, connect silent");
+        assert_eq!(told(&[("connect", &Verdict::Ok), ("first_byte", &Verdict::Ok)]), "connect ok, first byte ok");
     }
 }

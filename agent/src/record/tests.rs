@@ -131,6 +131,18 @@ fn the_phases_of_a_probe_are_series_of_their_own_and_only_the_failing_ones_are_u
 }
 
 #[test]
+fn a_held_connection_that_breaks_and_the_new_one_that_fails_are_one_row_of_failures() {
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
+    let [held, new] = ["reused", "new"].map(|connection| aspect("transfer", &[(Label::Connection, connection)]));
+    for (millis, aspect, outcome) in [(1000, &held, Outcome::Reply), (2000, &held, LOST), (3000, &new, LOST)] {
+        recorder.begin(due(0, millis));
+        recorder.record(&phased(due(0, millis), &[(aspect.clone(), outcome)]));
+    }
+    let told: Vec<_> = recorder.close(at(3500)).into_iter().map(|part| part.samples.len()).collect();
+    assert_eq!(told, [2, 1], "both at once");
+}
+
+#[test]
 fn a_target_with_a_new_name_each_time_makes_a_bounded_number_of_series() {
     let mut recorder = Recorder::new(own(1), WIDTH, at(0));
     for number in 0..20 {
