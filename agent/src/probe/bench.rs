@@ -1,14 +1,14 @@
 //! Servers within the test, and probes at them.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use telemetry::Outcome;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -17,8 +17,12 @@ use super::{Order, Report, Token};
 use crate::Config;
 use crate::plan::{Addresses, Errand, Plan, Planned, ProbeIndex};
 
-/// Of the authority whose certificates stand in `tests/tls`.
-pub(super) const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/ca.pem");
+/// An authority that lasts as long as the test, and a certificate of its for localhost and 127.0.0.1.
+pub(super) struct Authority {
+    folder: TempDir,
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
 
 /// A port on which nothing listens.
 pub(super) async fn closed() -> SocketAddr {
@@ -31,16 +35,38 @@ pub(super) async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// With a certificate for localhost and 127.0.0.1.
-pub(super) fn acceptor(alpn: &[&[u8]]) -> TlsAcceptor {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
-    let chain = CertificateDer::pem_file_iter(folder.join("server.pem")).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let mut config = builder.with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
+impl Authority {
+    pub(super) fn new() -> Self {
+        Self::until(2100)
+    }
+
+    /// Its certificate ends with that year's first day.
+    pub(super) fn until(year: i32) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+
+        let key = KeyPair::generate().unwrap();
+        let mut named = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
+        named.not_after = date_time_ymd(year, 1, 1);
+        let certificate = named.signed_by(&key, &authority).unwrap().into();
+        Self { folder, certificate, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
+    }
+
+    /// The key of a configuration by which a probe trusts it.
+    pub(super) fn trusted(&self) -> String {
+        format!("ca_file = \"{}\"", self.folder.path().join("ca.pem").display())
+    }
+
+    pub(super) fn acceptor(&self, alpn: &[&[u8]]) -> TlsAcceptor {
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![self.certificate.clone()], self.key.clone_key()).unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 /// A plan of one probe.

@@ -17,7 +17,7 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use super::super::bench::{CA, acceptor, closed, dialer, listener, order, plan, told};
+    use super::super::bench::{Authority, closed, dialer, listener, order, plan, told};
     use super::*;
 
     async fn probed(address: &str, keys: &str, timeout: Duration) -> Vec<String> {
@@ -25,12 +25,8 @@ mod tests {
         told(&probe(order(timeout), Arc::new(dialer(&plan.probes()[0]))).await)
     }
 
-    fn trusting() -> String {
-        format!("ca_file = \"{CA}\"")
-    }
-
-    async fn server(tasks: &mut JoinSet<()>) -> SocketAddr {
-        let ((listener, address), acceptor) = (listener().await, acceptor(&[]));
+    async fn server(tasks: &mut JoinSet<()>, authority: &Authority) -> SocketAddr {
+        let ((listener, address), acceptor) = (listener().await, authority.acceptor(&[]));
         tasks.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -44,23 +40,30 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_no_dns_phase_and_a_name_has() {
-        let mut tasks = JoinSet::new();
-        let address = server(&mut tasks).await;
-        let by_address = probed(&address.to_string(), &trusting(), LONG).await;
+        let (mut tasks, authority) = (JoinSet::new(), Authority::new());
+        let address = server(&mut tasks, &authority).await;
+        let by_address = probed(&address.to_string(), &authority.trusted(), LONG).await;
         assert_eq!(by_address, ["connect reply", "tls reply"]);
-        let by_name = probed(&format!("localhost:{}", address.port()), &trusting(), LONG).await;
+        let by_name = probed(&format!("localhost:{}", address.port()), &authority.trusted(), LONG).await;
         assert_eq!(by_name, ["dns reply", "connect reply", "tls reply"]);
     }
 
     #[tokio::test]
     async fn a_certificate_of_an_unknown_authority_or_another_name_fails_at_tls_alone() {
-        let mut tasks = JoinSet::new();
-        let address = server(&mut tasks).await.to_string();
+        let (mut tasks, authority) = (JoinSet::new(), Authority::new());
+        let address = server(&mut tasks, &authority).await.to_string();
         assert_eq!(probed(&address, "", LONG).await, ["connect reply", "tls tls"]);
-        let other_name = format!("{}\nserver_name = \"edge.example.com\"", trusting());
+        let other_name = format!("{}\nserver_name = \"edge.example.com\"", authority.trusted());
         assert_eq!(probed(&address, &other_name, LONG).await, ["connect reply", "tls tls"]);
-        let server_name = format!("{}\nserver_name = \"localhost\"", trusting());
+        let server_name = format!("{}\nserver_name = \"localhost\"", authority.trusted());
         assert_eq!(probed(&address, &server_name, LONG).await, ["connect reply", "tls reply"]);
+    }
+
+    #[tokio::test]
+    async fn an_expired_certificate_fails_at_tls() {
+        let (mut tasks, authority) = (JoinSet::new(), Authority::until(2020));
+        let address = server(&mut tasks, &authority).await.to_string();
+        assert_eq!(probed(&address, &authority.trusted(), LONG).await, ["connect reply", "tls tls"]);
     }
 
     #[tokio::test]

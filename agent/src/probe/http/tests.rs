@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http_body_util::Full;
 use hyper::server::conn::{http1 as server1, http2 as server2};
 use hyper::service::service_fn;
+use tokio_rustls::TlsAcceptor;
 
-use super::super::bench::{CA, acceptor, closed, dialer, labels, listener, order, plan, told};
+use super::super::bench::{Authority, closed, dialer, labels, listener, order, plan, told};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -29,7 +30,7 @@ fn answer(request: &Request<Incoming>, seen: &Seen) -> Response<Full<Bytes>> {
     answer.body(Full::new(body.into())).unwrap()
 }
 
-async fn serve(tasks: &mut JoinSet<()>, alpn: &'static [&'static [u8]]) -> (SocketAddr, Arc<Seen>) {
+async fn serve(tasks: &mut JoinSet<()>, acceptor: Option<TlsAcceptor>) -> (SocketAddr, Arc<Seen>) {
     let ((listener, address), seen) = (listener().await, Arc::new(Seen::default()));
     let all = seen.clone();
     tasks.spawn(async move {
@@ -42,12 +43,13 @@ async fn serve(tasks: &mut JoinSet<()>, alpn: &'static [&'static [u8]]) -> (Sock
                 let answer = answer(&request, &seen);
                 async move { Ok::<_, Infallible>(answer) }
             });
+            let acceptor = acceptor.clone();
             connections.spawn(async move {
-                if alpn.is_empty() {
+                let Some(acceptor) = acceptor else {
                     server1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
                     return;
-                }
-                let Ok(stream) = acceptor(alpn).accept(stream).await else { return };
+                };
+                let Ok(stream) = acceptor.accept(stream).await else { return };
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let io = TokioIo::new(stream);
                 if two {
@@ -74,7 +76,7 @@ const REUSED: [&str; 2] = ["first_byte reply", "transfer reply"];
 #[tokio::test]
 async fn the_first_request_opens_a_connection_and_the_next_ones_use_it() {
     let mut tasks = JoinSet::new();
-    let (address, seen) = serve(&mut tasks, &[]).await;
+    let (address, seen) = serve(&mut tasks, None).await;
     let http = prober(&address.to_string(), "tls = false");
     let first = http.clone().probe(order(LONG)).await;
     assert_eq!(told(&first), NEW);
@@ -92,7 +94,7 @@ async fn the_first_request_opens_a_connection_and_the_next_ones_use_it() {
 #[tokio::test]
 async fn a_connection_is_renewed_when_its_time_is_over() {
     let mut tasks = JoinSet::new();
-    let (address, seen) = serve(&mut tasks, &[]).await;
+    let (address, seen) = serve(&mut tasks, None).await;
     let http = prober(&address.to_string(), "tls = false\nreconnect_every = \"10ms\"");
     http.clone().probe(order(LONG)).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -103,10 +105,11 @@ async fn a_connection_is_renewed_when_its_time_is_over() {
 #[tokio::test]
 async fn the_version_is_what_both_ends_agree_on_unless_the_file_says_which() {
     let mut tasks = JoinSet::new();
-    let (both, _) = serve(&mut tasks, &[b"h2", b"http/1.1"]).await;
-    let (old, _) = serve(&mut tasks, &[b"http/1.1"]).await;
+    let authority = Authority::new();
+    let (both, _) = serve(&mut tasks, Some(authority.acceptor(&[b"h2", b"http/1.1"]))).await;
+    let (old, _) = serve(&mut tasks, Some(authority.acceptor(&[b"http/1.1"]))).await;
     for (address, key, version) in [(both, "", "2"), (old, "", "1.1"), (both, "version = \"1.1\"", "1.1")] {
-        let http = prober(&address.to_string(), &format!("ca_file = \"{CA}\"\n{key}"));
+        let http = prober(&address.to_string(), &format!("{}\n{key}", authority.trusted()));
         let new = http.clone().probe(order(LONG)).await;
         assert_eq!(told(&new), ["connect reply", "tls reply", "first_byte reply", "transfer reply"]);
         assert_eq!(labels(&new).last().unwrap(), &format!("version={version}"));
@@ -117,7 +120,7 @@ async fn the_version_is_what_both_ends_agree_on_unless_the_file_says_which() {
 #[tokio::test]
 async fn a_status_of_400_and_above_fails_at_the_first_byte_and_keeps_the_connection() {
     let mut tasks = JoinSet::new();
-    let (address, seen) = serve(&mut tasks, &[]).await;
+    let (address, seen) = serve(&mut tasks, None).await;
     let http = prober(&address.to_string(), "tls = false\npath = \"/503\"");
     let told_new = told(&http.clone().probe(order(LONG)).await);
     assert_eq!(told_new, ["connect reply", "first_byte status", "transfer status"]);
@@ -128,7 +131,7 @@ async fn a_status_of_400_and_above_fails_at_the_first_byte_and_keeps_the_connect
 #[tokio::test]
 async fn a_body_is_read_up_to_a_bound() {
     let mut tasks = JoinSet::new();
-    let (address, seen) = serve(&mut tasks, &[]).await;
+    let (address, seen) = serve(&mut tasks, None).await;
     let http = prober(&address.to_string(), "tls = false\npath = \"/long\"");
     for opened in 1..=2 {
         assert_eq!(told(&http.clone().probe(order(LONG)).await), NEW);

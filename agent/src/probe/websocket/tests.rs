@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::super::bench::{CA, acceptor, closed, dialer, labels, listener, order, plan, told};
+use super::super::bench::{Authority, closed, dialer, labels, listener, order, plan, told};
 use super::*;
 use crate::plan::Purpose;
 
@@ -103,15 +103,15 @@ async fn beats_go_over_the_connection_that_is_open_and_the_next_is_opened_before
 
 #[tokio::test]
 async fn over_tls_the_handshake_is_a_phase_of_its_own() {
-    let mut tasks = JoinSet::new();
-    let ((listener, address), acceptor) = (listener().await, acceptor(&[]));
+    let (mut tasks, authority) = (JoinSet::new(), Authority::new());
+    let ((listener, address), acceptor) = (listener().await, authority.acceptor(&[]));
     tasks.spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(acceptor.accept(stream).await.unwrap()).await.unwrap();
         socket.send(Message::text(r#"{"op":10,"d":{"heartbeat_interval":41250}}"#)).await.unwrap();
         std::future::pending::<()>().await;
     });
-    let prober = prober(&format!("localhost:{}", address.port()), &format!("ca_file = \"{CA}\""));
+    let prober = prober(&format!("localhost:{}", address.port()), &authority.trusted());
     let report = prober.connect(order(LONG)).await;
     assert_eq!(told(&report), ["dns reply", "connect reply", "tls reply", "upgrade reply", "hello reply"]);
 }
