@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-pub const ALLOWED: &str = "host:port, or host alone for icmp; an IPv6 address stands in brackets";
+pub const ALLOWED: &str = "host:port, or host alone for icmp and dns; an IPv6 address stands in brackets";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

@@ -142,7 +142,7 @@ impl Flights {
             }
             Report::NotSent { token, fault } => (self.end(token, End::Missed(Miss::NotSent(fault)), Fate::Other), None),
             Report::Phased { token, samples } => (self.end(token, End::Phased(samples), Fate::Other), None),
-            Report::Answer { token, errand, heard } => self.answer(token, errand, heard),
+            Report::Answer { token, errand, outcome, heard } => self.answer(token, errand, outcome, heard),
         }
     }
 
@@ -176,14 +176,20 @@ impl Flights {
         self.out.is_empty()
     }
 
-    fn answer(&mut self, token: Token, errand: Errand, heard: Heard) -> (Option<Ended>, Option<Noise>) {
+    fn answer(
+        &mut self,
+        token: Token,
+        errand: Errand,
+        outcome: Outcome,
+        heard: Heard,
+    ) -> (Option<Ended>, Option<Noise>) {
         let Some(flight) = self.out.get(&token) else { return (None, Some(self.past.explain(token))) };
         if flight.order.errand != errand {
             return (None, Some(Noise::Stranger));
         }
         let rtt = flight.rtt(heard);
         if rtt <= flight.order.timeout {
-            return (self.end(token, End::Counted(Outcome::Reply, rtt), Fate::Replied), None);
+            return (self.end(token, End::Counted(outcome, rtt), Fate::Replied), None);
         }
         (self.end(token, timeout(rtt), Fate::Replied), Some(Noise::Late))
     }

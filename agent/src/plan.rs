@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::dns::Question;
 use telemetry::otlp::build::Subject;
 use telemetry::{Family, Labels, Series};
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ pub struct Planned {
     pub phase: &'static str,
     pub errand: Errand,
     pub dial: Option<Dial>,
+    /// What a DNS server is asked.
+    pub question: Option<Question>,
     pub every: Duration,
     pub timeout: Duration,
 }
@@ -58,7 +61,7 @@ pub struct Aspect {
 }
 
 /// The place of a probe in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ProbeIndex(pub u32);
 
 /// What to ask, and whom.
@@ -68,6 +71,8 @@ pub enum Errand {
     VoiceDiscovery(SocketAddr),
     Icmp(IpAddr),
     Tcp(SocketAddr),
+    /// The question of that probe.
+    Dns(SocketAddr, ProbeIndex),
     /// What the [`Dial`] of that probe says.
     Dial(ProbeIndex),
     /// The target's name had no address when the plan was made.
@@ -81,8 +86,12 @@ impl Plan {
     pub fn new(config: &Config, addresses: &Addresses) -> Self {
         let each = |target| planned(config, target, addresses);
         let mut probes: Vec<_> = config.targets.iter().flat_map(each).collect();
-        for (index, probe) in probes.iter_mut().enumerate().filter(|(_, probe)| probe.dial.is_some()) {
-            probe.errand = Errand::Dial(ProbeIndex(index as u32));
+        for (planned, index) in probes.iter_mut().zip(0..) {
+            match &mut planned.errand {
+                Errand::Dns(_, probe) => *probe = ProbeIndex(index),
+                errand if planned.dial.is_some() => *errand = Errand::Dial(ProbeIndex(index)),
+                _ => {}
+            }
         }
         Self { probes: probes.into() }
     }
@@ -139,7 +148,7 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
             confirm: false,
             labels: Labels::new(),
         };
-        let port = target.endpoint.port.filter(|_| !matches!(probe.kind, ProbeKind::Icmp));
+        let port = probe.kind.port(&target.endpoint);
         let dial = asked.purpose.map(|purpose| {
             let (host, port) = (target.endpoint.host.clone(), port.unwrap_or_default());
             Dial { host, port, purpose }
@@ -147,7 +156,8 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
         let errand = address.map_or(Errand::Nowhere, |address| (asked.errand)(address, port.unwrap_or_default()));
         let address = target.endpoint.host.to_string();
         let subject = Subject { series, address, port, transport: asked.transport };
-        Planned { subject, phase: asked.phase, errand, dial, every: asked.every, timeout: probe.timeout }
+        let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
+        Planned { subject, phase: asked.phase, errand, dial, question, every: asked.every, timeout: probe.timeout }
     };
     let asked = target.probes.iter().flat_map(|probe| asked(probe).into_iter().map(move |asked| (probe, asked)));
     asked.map(|(probe, asked)| each(probe, asked)).collect()
@@ -173,6 +183,10 @@ fn asked(probe: &Probe) -> Vec<Asked> {
         ],
         ProbeKind::Icmp => vec![errand("rtt", "icmp", every, |ip, _| Errand::Icmp(ip))],
         ProbeKind::Tcp => vec![errand("connect", "tcp", every, |ip, port| Errand::Tcp(SocketAddr::new(ip, port)))],
+        ProbeKind::Dns(_) => {
+            let ask = |ip, port| Errand::Dns(SocketAddr::new(ip, port), ProbeIndex::default());
+            vec![errand("rtt", "udp", every, ask)]
+        }
         ProbeKind::Tls(secure) => vec![dial("tls", Purpose::Tls(secure.clone()))],
         ProbeKind::Http(http) => vec![dial("transfer", Purpose::Http(http.clone()))],
         ProbeKind::WebSocket(gateway) => vec![
@@ -243,6 +257,18 @@ mod tests {
         let Planned { subject, errand, .. } = &plan.probes()[0];
         assert_eq!((subject.port, subject.address.as_str(), subject.transport), (None, "2001:db8::1", "icmp"));
         assert_eq!((subject.series.family, *errand), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_dns_probe_asks_its_own_question_at_port_53_unless_the_address_says_otherwise() {
+        let plan = |address| Plan::new(&config(address, "dns\"\nname = \"www.example.com"), &Addresses::new());
+        let plain = plan("192.0.2.53");
+        let Planned { subject, errand, question, .. } = &plain.probes()[0];
+        assert_eq!((subject.port, subject.transport, subject.series.phase.as_str()), (Some(53), "udp", "rtt"));
+        assert_eq!(*errand, Errand::Dns("192.0.2.53:53".parse().unwrap(), ProbeIndex(0)));
+        assert!(question.is_some());
+        let elsewhere = plan("192.0.2.53:5353").probes()[0].errand;
+        assert_eq!(elsewhere, Errand::Dns("192.0.2.53:5353".parse().unwrap(), ProbeIndex(0)));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Target {
             table.refuse("probe", "missing", "needs at least one [[target.probe]]");
         }
         if let Some(Endpoint { host, port: None }) = &endpoint
-            && let Some(probe) = probes.iter().find(|probe| !matches!(probe.kind, ProbeKind::Icmp))
+            && let Some(probe) = probes.iter().find(|probe| probe.kind.needs_port())
         {
             let found = format!("found {host} without a port");
             table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));

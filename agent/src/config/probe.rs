@@ -5,12 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::dns::{self, Question, RecordType};
 use runtime::config::{Table, kind};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::{duration, in_flight_bounded};
-use crate::endpoint::Host;
+use crate::endpoint::{Endpoint, Host};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
@@ -22,6 +23,8 @@ const BEFORE_THE_LOGIN: Duration = Duration::from_secs(25);
 
 const SERVER_NAME: &str = "a host name or an IP address";
 const CA_FILE: &str = "a file that can be read, with certificates in PEM";
+const NAME: &str = "a name, such as \"www.example.com\"";
+const DNS_PORT: u16 = 53;
 const PATH: &str = "a path that begins with /, such as \"/assets/1.png\"";
 
 #[derive(Debug, Clone)]
@@ -36,6 +39,7 @@ pub enum ProbeKind {
     Voice { discovery_every: Duration },
     Icmp,
     Tcp,
+    Dns(Question),
     Tls(Secure),
     Http(Http),
     WebSocket(WebSocket),
@@ -87,6 +91,7 @@ enum Word {
     Voice,
     Icmp,
     Tcp,
+    Dns,
     Tls,
     Http,
     WebSocket,
@@ -109,9 +114,11 @@ impl Probe {
                 for kind in [Word::Voice, Word::Http] {
                     ProbeKind::build(table, kind, timeout);
                 }
+                table.optional("name", kind::parsed::<dns::Name>(NAME));
+                record_type(table);
                 None
             }
-            Some(word) => Some(ProbeKind::build(table, word, timeout)),
+            Some(word) => ProbeKind::build(table, word, timeout),
         };
         in_flight_bounded(table, "every", every, timeout);
         Some(Self { kind: kind?, every, timeout })
@@ -119,8 +126,8 @@ impl Probe {
 }
 
 impl ProbeKind {
-    fn build(table: &mut Table<'_>, word: Word, timeout: Duration) -> Self {
-        match word {
+    fn build(table: &mut Table<'_>, word: Word, timeout: Duration) -> Option<Self> {
+        Some(match word {
             Word::Voice => {
                 let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
                 in_flight_bounded(table, "discovery_every", discovery_every, timeout);
@@ -128,14 +135,31 @@ impl ProbeKind {
             }
             Word::Icmp => Self::Icmp,
             Word::Tcp => Self::Tcp,
+            Word::Dns => {
+                let (name, kind) = (table.required("name", kind::parsed(NAME)), record_type(table));
+                Self::Dns(Question::new(&name?, kind))
+            }
             Word::Tls => Self::Tls(Secure::build(table)),
             Word::Http => Self::Http(Http::build(table)),
             Word::WebSocket => Self::WebSocket(WebSocket::build(table, timeout)),
-        }
+        })
     }
 
     pub fn as_str(&self) -> &'static str {
         self.word().as_str()
+    }
+
+    /// Where it goes to at that address.
+    pub fn port(&self, endpoint: &Endpoint) -> Option<u16> {
+        match self {
+            Self::Icmp => None,
+            Self::Dns(_) => endpoint.port.or(Some(DNS_PORT)),
+            _ => endpoint.port,
+        }
+    }
+
+    pub(super) fn needs_port(&self) -> bool {
+        !matches!(self, Self::Icmp | Self::Dns(_))
     }
 
     /// How many series it makes at least, at a target of that host.
@@ -143,7 +167,7 @@ impl ProbeKind {
         let dns = usize::from(matches!(host, Host::Name(_)));
         match self {
             Self::Voice { .. } => 2,
-            Self::Icmp | Self::Tcp => 1,
+            Self::Icmp | Self::Tcp | Self::Dns(_) => 1,
             Self::Tls(_) => dns + 2,
             Self::Http(Http { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 2 * 2,
             Self::WebSocket(WebSocket { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 3,
@@ -155,6 +179,7 @@ impl ProbeKind {
             Self::Voice { .. } => Word::Voice,
             Self::Icmp => Word::Icmp,
             Self::Tcp => Word::Tcp,
+            Self::Dns(_) => Word::Dns,
             Self::Tls(_) => Word::Tls,
             Self::Http(_) => Word::Http,
             Self::WebSocket(_) => Word::WebSocket,
@@ -166,6 +191,7 @@ const WORDS: &[(&str, Word)] = &[
     ("voice", Word::Voice),
     ("icmp", Word::Icmp),
     ("tcp", Word::Tcp),
+    ("dns", Word::Dns),
     ("tls", Word::Tls),
     ("http", Word::Http),
     ("websocket", Word::WebSocket),
@@ -177,6 +203,7 @@ impl Word {
             Self::Voice => "voice",
             Self::Icmp => "icmp",
             Self::Tcp => "tcp",
+            Self::Dns => "dns",
             Self::Tls => "tls",
             Self::Http => "http",
             Self::WebSocket => "websocket",
@@ -186,7 +213,7 @@ impl Word {
     /// One small packet or request a second is cheap for everyone; a connection leaves state behind at both ends.
     fn default_every(self) -> Duration {
         match self {
-            Self::Voice | Self::Icmp | Self::Http | Self::WebSocket => SECOND,
+            Self::Voice | Self::Icmp | Self::Dns | Self::Http | Self::WebSocket => SECOND,
             Self::Tcp | Self::Tls => TEN_SECONDS,
         }
     }
@@ -223,6 +250,11 @@ impl WebSocket {
         in_flight_bounded(table, "reconnect_every", reconnect_every, timeout);
         Self { path: path(table), tls: Secure::build_unless_clear(table), reconnect_every }
     }
+}
+
+fn record_type(table: &mut Table<'_>) -> RecordType {
+    let types = kind::choice(&[("A", RecordType::A), ("AAAA", RecordType::Aaaa)]);
+    table.optional("type", types).unwrap_or(RecordType::A)
 }
 
 fn path(table: &mut Table<'_>) -> String {

@@ -30,7 +30,7 @@ fn launched(flights: &mut Flights, sent: Mono) -> Token {
 }
 
 fn answer(token: Token, at: Mono, kernel: Option<Mono>) -> Report {
-    Report::Answer { token, errand: ping(), heard: Heard::ByPacer { at, kernel } }
+    Report::Answer { token, errand: ping(), outcome: Outcome::Reply, heard: Heard::ByPacer { at, kernel } }
 }
 
 fn end(settled: (Option<Ended>, Option<Noise>)) -> Option<End> {
@@ -93,7 +93,10 @@ fn what_answers_no_probe_of_ours_is_told_by_its_reason() {
     let noise = |flights: &mut Flights, report| flights.settle(report).1;
     let stranger = Errand::VoicePing("192.0.2.66:50000".parse().unwrap());
     let heard = Heard::ByPacer { at: at(10), kernel: None };
-    assert_eq!(noise(&mut flights, Report::Answer { token, errand: stranger, heard }), Some(Noise::Stranger));
+    assert_eq!(
+        noise(&mut flights, Report::Answer { token, errand: stranger, outcome: Outcome::Reply, heard }),
+        Some(Noise::Stranger)
+    );
     assert_eq!(noise(&mut flights, answer(Token(4711), at(10), None)), Some(Noise::Unasked));
     assert_eq!(noise(&mut flights, Report::Malformed), Some(Noise::Malformed));
     assert_eq!(
@@ -171,7 +174,7 @@ proptest! {
                 Step::Answer { which, stranger } => {
                     let errand = if stranger { Errand::Nowhere } else { ping() };
                     let heard = Heard::ByPacer { at: at(now), kernel: None };
-                    Report::Answer { token: token(which), errand, heard }
+                    Report::Answer { token: token(which), errand, outcome: Outcome::Reply, heard }
                 }
                 Step::Fail { which } => {
                     Report::Failed { token: token(which), kind: FailureKind::Refused, after: millis(1) }

@@ -54,7 +54,8 @@ impl Prober for Network {
         match fate {
             Fate::Reply { millis } => {
                 let at = self.now + after(millis);
-                self.coming.push((at, Report::Answer { token, errand, heard: Heard::ByPacer { at, kernel: None } }));
+                let heard = Heard::ByPacer { at, kernel: None };
+                self.coming.push((at, Report::Answer { token, errand, outcome: Outcome::Reply, heard }));
             }
             Fate::Lost => {}
             Fate::Unreachable => {
@@ -65,7 +66,7 @@ impl Prober for Network {
             Fate::Task { millis } => {
                 self.coming.extend(millis.map(|millis| {
                     let heard = Heard::ByTask { rtt: after(millis) };
-                    (self.now + after(millis), Report::Answer { token, errand, heard })
+                    (self.now + after(millis), Report::Answer { token, errand, outcome: Outcome::Reply, heard })
                 }));
                 return Ok(Launch::Handed);
             }

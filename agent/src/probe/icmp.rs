@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use runtime::Clock;
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
-use telemetry::{FailureKind, Family};
+use telemetry::{FailureKind, Family, Outcome};
 use tracing::warn;
 
-use super::voice::source_of;
+use super::udp::source_of;
 use super::{Heard, Order, Report, SendFault, errno, unreachable};
 use crate::plan::Errand;
 
@@ -50,7 +50,7 @@ pub async fn probe(order: Order, client: Client, clock: Clock) -> Report {
     match answer {
         Ok((packet, rtt)) if is_reply(&packet) => {
             let rtt = if rtt.is_zero() { elapsed } else { rtt };
-            Report::Answer { token, errand, heard: Heard::ByTask { rtt } }
+            Report::Answer { token, errand, outcome: Outcome::Reply, heard: Heard::ByTask { rtt } }
         }
         Ok(_) => Report::Failed { token, kind: FailureKind::Unreachable, after: elapsed },
         Err(SurgeError::Timeout { .. }) => {

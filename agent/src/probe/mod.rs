@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod bench;
 pub mod dial;
+pub mod dns;
 pub mod http;
 pub mod icmp;
 pub mod inbox;
 pub mod phases;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod voice;
 pub mod websocket;
 pub mod wire;
@@ -29,7 +31,7 @@ pub trait Prober: Send {
     fn heard(&mut self, heard: &mut Vec<Report>);
 }
 
-/// Names a probe in flight; on the wire it is the ping's sequence or the discovery's SSRC.
+/// Names a probe in flight; on the wire it is the ping's sequence or the discovery's SSRC, and a DNS query's id stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u32);
 
@@ -72,8 +74,9 @@ pub enum SendFault {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// An answer to the probe of that token, if it came from where that errand went.
-    Answer { token: Token, errand: Errand, heard: Heard },
+    /// An answer to the probe of that token, if it came from where that errand went; and whether it is the one that was
+    /// hoped for.
+    Answer { token: Token, errand: Errand, outcome: Outcome, heard: Heard },
     /// It failed, and that was known after so long.
     Failed { token: Token, kind: FailureKind, after: Duration },
     /// It had several phases, and each of them ended like this.

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 use runtime::Clock;
-use telemetry::FailureKind;
+use telemetry::{FailureKind, Outcome};
 use tokio::net::TcpSocket;
 
-use super::voice::{family, source_of};
+use super::udp::{family, source_of};
 use super::{Heard, Order, Report, SendFault, errno, unreachable};
 use crate::plan::Errand;
 
@@ -25,7 +25,7 @@ pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report
     match connected {
         Ok(Ok(stream)) => {
             drop(stream);
-            Report::Answer { token, errand, heard: Heard::ByTask { rtt } }
+            Report::Answer { token, errand, outcome: Outcome::Reply, heard: Heard::ByTask { rtt } }
         }
         Ok(Err(error)) => match failure(errno(&error)) {
             Ok(kind) => Report::Failed { token, kind, after: rtt },

@@ -1,133 +1,48 @@
-//! Voice over UDP: the ping and IP discovery, from one socket of each family. The token of a probe is the ping's sequence or
-//! the discovery's SSRC; an answer counts only if it comes from where the question went.
+//! Voice over UDP: the ping and IP discovery. The token of a probe is the ping's sequence or the discovery's SSRC; an answer
+//! counts only if it comes from where the question went.
 
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
-use nix::sys::time::TimeSpec;
 use protocols::voice::{self, PING_BYTES, Ssrc};
-use runtime::{Clock, Wall};
-use telemetry::{FailureKind, Family};
-use tracing::warn;
+use runtime::Clock;
+use telemetry::{Family, Outcome};
 
-use super::{Heard, Launch, Order, Report, SendFault, Token, errno, unreachable};
-use crate::now::Now;
+use super::udp::Sockets;
+use super::{Launch, Order, Report, SendFault, Token};
 use crate::plan::Errand;
 
-/// What one look takes from a socket at most, so that a flood delays no send for long.
-const READ_AT_ONCE: usize = 256;
-/// What the kernel keeps while we are away; it may grant less.
-const RECEIVE_BUFFER: usize = 4 << 20;
-/// Longer than any answer: what fills it is none.
-const PACKET: usize = 128;
-
-/// The sockets that the plan needs and the machine gave.
 #[derive(Debug)]
 pub struct Voice {
-    sockets: Vec<Socket>,
-}
-
-#[derive(Debug)]
-struct Socket {
-    family: Family,
-    udp: UdpSocket,
-    control: Vec<u8>,
+    sockets: Sockets,
 }
 
 impl Voice {
     pub fn open(families: &[Family], source: Option<IpAddr>) -> Self {
-        let open = |&family| match Socket::open(family, source) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                let family = family.as_str();
-                warn!(family, %error, "no UDP socket for voice; its probes are missed");
-                None
-            }
-        };
-        Self { sockets: families.iter().filter_map(open).collect() }
+        Self { sockets: Sockets::open("voice", families, 1, source) }
     }
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
         let Order { token, errand, .. } = *order;
         match errand {
-            Errand::VoicePing(to) => self.send_packet(token, &voice::ping_request(token.0), to, clock, reports),
+            Errand::VoicePing(to) => self.sockets.send(token, &voice::ping_request(token.0), to, clock, reports),
             Errand::VoiceDiscovery(to) => {
-                self.send_packet(token, &voice::discovery_request(Ssrc(token.0)), to, clock, reports)
+                self.sockets.send(token, &voice::discovery_request(Ssrc(token.0)), to, clock, reports)
             }
-            Errand::Icmp(_) | Errand::Tcp(_) | Errand::Dial(_) | Errand::Nowhere => Err(SendFault::NoSocket),
+            _ => Err(SendFault::NoSocket),
         }
     }
 
-    /// Reads what has come on every socket.
+    /// Reads what has come.
     pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
-        for socket in &mut self.sockets {
-            reports.extend((0..READ_AT_ONCE).map_while(|_| socket.receive(clock)));
-        }
+        self.sockets.receive(clock, reports, |packet, from, heard| {
+            let answer = |(token, errand)| Report::Answer { token, errand, outcome: Outcome::Reply, heard };
+            read(packet, from).map_or(Report::Malformed, answer)
+        });
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(|socket| socket.udp.as_fd())
-    }
-
-    fn send_packet(
-        &self,
-        token: Token,
-        packet: &[u8],
-        to: SocketAddr,
-        clock: &Clock,
-        reports: &mut Vec<Report>,
-    ) -> Result<Launch, SendFault> {
-        let socket = self.sockets.iter().find(|socket| socket.family == family(to.ip())).ok_or(SendFault::NoSocket)?;
-        // Before the call: on a loopback the answer can be back before it returns.
-        let sent = clock.mono();
-        match socket.udp.send_to(packet, to) {
-            Ok(_) => {}
-            Err(error) if unreachable(errno(&error)) => {
-                let after = clock.mono().since(sent);
-                reports.push(Report::Failed { token, kind: FailureKind::Unreachable, after });
-            }
-            Err(error) => return Err(SendFault::Kernel(errno(&error))),
-        }
-        Ok(Launch::OnTheWire(sent))
-    }
-}
-
-impl Socket {
-    fn open(family: Family, source: Option<IpAddr>) -> io::Result<Self> {
-        let udp = UdpSocket::bind(source_of(family, source))?;
-        udp.set_nonblocking(true)?;
-        socket2::SockRef::from(&udp).set_recv_buffer_size(RECEIVE_BUFFER)?;
-        setsockopt(&udp, sockopt::ReceiveTimestampns, &true)?;
-        Ok(Self { family, udp, control: nix::cmsg_space!(TimeSpec) })
-    }
-
-    /// One packet. `None`: there is none.
-    fn receive(&mut self, clock: &Clock) -> Option<Report> {
-        let mut bytes = [0; PACKET];
-        let (length, from, stamp) = loop {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let control = Some(&mut self.control[..]);
-            let flags = MsgFlags::MSG_DONTWAIT;
-            match recvmsg::<SockaddrStorage>(self.udp.as_raw_fd(), &mut parts, control, flags) {
-                Ok(message) => {
-                    let stamp = message
-                        .cmsgs()
-                        .ok()
-                        .and_then(|mut controls| controls.find_map(|control| kernel_stamp(&control)));
-                    break (message.bytes, message.address.and_then(socket_address), stamp);
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => return None,
-            }
-        };
-        let now = Now::read(clock);
-        let heard = Heard::ByPacer { at: now.mono, kernel: stamp.and_then(|stamp| now.mono_before(stamp)) };
-        let answer = from.and_then(|from| read(&bytes[..length], from));
-        Some(answer.map_or(Report::Malformed, |(token, errand)| Report::Answer { token, errand, heard }))
+        self.sockets.fds()
     }
 }
 
@@ -141,35 +56,14 @@ fn read(packet: &[u8], from: SocketAddr) -> Option<(Token, Errand)> {
     Some((Token(discovery.ssrc.0), Errand::VoiceDiscovery(from)))
 }
 
-fn kernel_stamp(control: &ControlMessageOwned) -> Option<Wall> {
-    let ControlMessageOwned::ScmTimestampns(stamp) = control else { return None };
-    Some(Wall(telemetry::time::nanos(Duration::from(*stamp))))
-}
-
-fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&address| SocketAddrV4::from(address).into());
-    v4.or_else(|| address.as_sockaddr_in6().map(|&address| SocketAddrV6::from(address).into()))
-}
-
-pub(super) fn family(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-}
-
-/// Where a socket of that family is bound: the configured source, if it is of the family.
-pub(super) fn source_of(family: Family, source: Option<IpAddr>) -> SocketAddr {
-    let any = match family {
-        Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(source.filter(|source| source.is_ipv4() == any.is_ipv4()).unwrap_or(any), 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::time::Duration;
 
     use runtime::timer::Poller;
 
+    use super::super::Heard;
     use super::*;
 
     fn order(token: u32, errand: Errand) -> Order {
@@ -200,7 +94,7 @@ mod tests {
                 Report::Answer { token: Token(number), heard, .. } if *number == token => Some(*heard),
                 _ => None,
             });
-            Report::Answer { token: Token(token), errand, heard: heard.unwrap() }
+            Report::Answer { token: Token(token), errand, outcome: Outcome::Reply, heard: heard.unwrap() }
         });
         (expected.collect(), reports)
     }
@@ -240,7 +134,7 @@ mod tests {
     fn a_packet_that_is_no_answer_has_no_token() {
         let from = "192.0.2.1:9".parse().unwrap();
         assert_eq!(read(&voice::ping_request(1), from), None);
-        assert_eq!(read(&[0; PACKET], from), None);
+        assert_eq!(read(&[0; 128], from), None);
         assert_eq!(read(&[], from), None);
     }
 }

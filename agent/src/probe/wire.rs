@@ -1,4 +1,4 @@
-//! The pacer's way out: its own sockets for voice, orders to tasks for the rest, and one wait for all that comes back.
+//! The pacer's way out: its own sockets for voice and DNS, orders to tasks for the rest, and one wait for all that comes back.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -12,9 +12,11 @@ use telemetry::{FailureKind, Family};
 use tokio::sync::mpsc::{self, Sender};
 
 use super::dial::{Dialer, Roots};
+use super::dns::Dns;
 use super::http::Http;
 use super::inbox::{self, Bell, Inbox, Reporter};
-use super::voice::{Voice, family};
+use super::udp::family;
+use super::voice::Voice;
 use super::websocket::WebSocket;
 use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp, tls, user_agent};
 use crate::now::Now;
@@ -27,6 +29,7 @@ const ORDERS: usize = 1024;
 pub struct Wire {
     clock: Clock,
     voice: Voice,
+    dns: Dns,
     icmp: [Option<Sender<Order>>; 2],
     tcp: Sender<Order>,
     /// One for each probe that has a task of its own.
@@ -44,10 +47,11 @@ impl Wire {
         let voice = Voice::open(
             &plan.families(|errand| match errand {
                 Errand::VoicePing(to) | Errand::VoiceDiscovery(to) => Some(family(to.ip())),
-                Errand::Icmp(_) | Errand::Tcp(_) | Errand::Dial(_) | Errand::Nowhere => None,
+                _ => None,
             }),
             source,
         );
+        let dns = Dns::open(plan, source, rand::random());
         let pinged = plan.families(|errand| match errand {
             Errand::Icmp(to) => Some(family(to)),
             _ => None,
@@ -59,7 +63,7 @@ impl Wire {
         });
         let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
         let dialled = dialled(plan, source, clock, tasks, &reporter);
-        Ok(Self { clock, voice, icmp, tcp, dialled, inbox, bell: reporter.bell(), told: Vec::new() })
+        Ok(Self { clock, voice, dns, icmp, tcp, dialled, inbox, bell: reporter.bell(), told: Vec::new() })
     }
 
     pub fn now(&self) -> Now {
@@ -74,7 +78,7 @@ impl Wire {
     /// Waits until something is heard, the bell rings, or it is time.
     pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
-        let fds = std::iter::once(self.inbox.fd()).chain(self.voice.fds());
+        let fds = std::iter::once(self.inbox.fd()).chain(self.voice.fds()).chain(self.dns.fds());
         Poller::new(fds).wait(timeout).map(drop)
     }
 }
@@ -85,6 +89,7 @@ impl Prober for Wire {
             Errand::VoicePing(_) | Errand::VoiceDiscovery(_) => {
                 return self.voice.send(&order, &self.clock, &mut self.told);
             }
+            Errand::Dns(..) => return self.dns.send(&order, &self.clock, &mut self.told),
             Errand::Nowhere => {
                 let (token, after) = (order.token, std::time::Duration::ZERO);
                 self.told.push(Report::Failed { token, kind: FailureKind::Dns, after });
@@ -101,6 +106,7 @@ impl Prober for Wire {
     fn heard(&mut self, heard: &mut Vec<Report>) {
         heard.append(&mut self.told);
         self.voice.receive(&self.clock, heard);
+        self.dns.receive(&self.clock, heard);
         self.inbox.take(heard);
     }
 }

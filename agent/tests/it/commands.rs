@@ -55,7 +55,7 @@ fn check_says_one_line_about_a_good_file_and_exits_64_with_every_fault_of_a_bad_
     assert!(good.status.success());
     let said = String::from_utf8(good.stdout).unwrap();
     assert!(
-        said.ends_with("good. fra-1 in fra, 3 targets, 18 series, to http://collector.example.com:8460\n"),
+        said.ends_with("good. fra-1 in fra, 4 targets, 19 series, to http://collector.example.com:8460\n"),
         "{said}"
     );
 

@@ -23,7 +23,7 @@ fn every_bad_file_is_told_with_line_key_what_was_found_and_what_is_allowed() {
 fn the_example_is_good_and_names_every_key() {
     let file = folder("../config/agent.toml");
     let config = Config::load(&file).unwrap();
-    assert_eq!((config.targets.len(), config.series()), (3, 18));
+    assert_eq!((config.targets.len(), config.series()), (4, 19));
     let text = fs::read_to_string(&file).unwrap();
     for key in [
         "region",
@@ -41,6 +41,8 @@ fn the_example_is_good_and_names_every_key() {
         "every",
         "timeout",
         "discovery_every",
+        "name",
+        "type",
         "server_name",
         "ca_file",
         "path",

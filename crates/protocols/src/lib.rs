@@ -1,4 +1,5 @@
 //! Every packet that probes and reflectors speak, without I/O: bytes in, meaning out, and the other way round.
 
+pub mod dns;
 pub mod gateway;
 pub mod voice;

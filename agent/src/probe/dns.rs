@@ -1,0 +1,196 @@
+//! DNS over UDP: one question to one server, which is asked by address. A reply is an answer with records. That the name is
+//! not there, or has no such record, is the failure `dns`; any other code of the server's is `status`.
+//!
+//! A query's id has 16 bits and a token 32, so what was asked under each id is remembered until it is used again. Ids come in
+//! an order that an outsider cannot guess, and questions go out from [`PORTS`] ports in turn.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use protocols::dns::{self, Question, Said};
+use runtime::Clock;
+use telemetry::{FailureKind, Outcome};
+
+use super::udp::{Sockets, family};
+use super::{Heard, Launch, Order, Report, SendFault, Token};
+use crate::plan::{Errand, Plan, ProbeIndex};
+
+const PORTS: usize = 16;
+
+#[derive(Debug)]
+pub struct Dns {
+    sockets: Sockets,
+    questions: HashMap<ProbeIndex, Question>,
+    asked: HashMap<u16, (Token, ProbeIndex)>,
+    /// Of the ids of this life.
+    seed: u64,
+}
+
+impl Dns {
+    pub fn open(plan: &Plan, source: Option<IpAddr>, seed: u64) -> Self {
+        let families = plan.families(|errand| match errand {
+            Errand::Dns(to, _) => Some(family(to.ip())),
+            _ => None,
+        });
+        let asks = |planned: &crate::plan::Planned| match planned.errand {
+            Errand::Dns(_, probe) => Some((probe, planned.question.clone()?)),
+            _ => None,
+        };
+        let questions = plan.probes().iter().filter_map(asks).collect();
+        Self { sockets: Sockets::open("dns", &families, PORTS, source), questions, asked: HashMap::new(), seed }
+    }
+
+    pub fn send(&mut self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
+        let Order { token, errand: Errand::Dns(to, probe), .. } = *order else { return Err(SendFault::NoSocket) };
+        let question = self.questions.get(&probe).ok_or(SendFault::NoSocket)?;
+        let id = id(token, self.seed);
+        self.asked.insert(id, (token, probe));
+        self.sockets.send(token, &dns::query(id, question), to, clock, reports)
+    }
+
+    /// Reads what has come.
+    pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
+        let Self { sockets, questions, asked, .. } = self;
+        sockets.receive(clock, reports, |packet, from, heard| {
+            read(packet, from, heard, questions, asked).unwrap_or(Report::Malformed)
+        });
+    }
+
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.fds()
+    }
+}
+
+/// Which probe a packet answers, and how. `None`: what it answers was never asked.
+fn read(
+    packet: &[u8],
+    from: SocketAddr,
+    heard: Heard,
+    questions: &HashMap<ProbeIndex, Question>,
+    asked: &HashMap<u16, (Token, ProbeIndex)>,
+) -> Option<Report> {
+    let response = dns::parse(packet).ok()?;
+    let &(token, probe) = asked.get(&response.id)?;
+    let outcome = match response.said {
+        Said::Records => Outcome::Reply,
+        Said::NoRecords | Said::NoSuchName => Outcome::Failure(FailureKind::Dns),
+        Said::Failed { .. } => Outcome::Failure(FailureKind::Status),
+    };
+    let errand = Errand::Dns(from, probe);
+    response.is_to(questions.get(&probe)?).then_some(Report::Answer { token, errand, outcome, heard })
+}
+
+/// 65,536 tokens in a row have an id each: every step can be undone. The seed decides their order.
+fn id(token: Token, seed: u64) -> u16 {
+    let [a, b, c, d] = [0, 16, 32, 48].map(|shift| (seed >> shift) as u16);
+    let mut id = (token.0 as u16).wrapping_add(a).wrapping_mul(b | 1);
+    id ^= id >> 7;
+    id = id.wrapping_mul(c | 1) ^ d;
+    id ^ id >> 9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use runtime::timer::Poller;
+
+    use super::super::bench::plan;
+    use super::*;
+
+    /// Asks a server of the test's, which answers with what `answers` makes of the query; gives what is told of them.
+    fn told(answers: impl Fn(Vec<u8>) -> Vec<Vec<u8>>) -> (Errand, Vec<Report>) {
+        let clock = Clock::start();
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let plan = plan(&server.local_addr().unwrap().to_string(), "dns", "name = \"www.example.com\"");
+        let errand = plan.probes()[0].errand;
+        let (mut dns, mut reports) = (Dns::open(&plan, None, 7), Vec::new());
+        let order = Order { token: Token(1), errand, timeout: Duration::from_secs(1) };
+        assert!(matches!(dns.send(&order, &clock, &mut reports), Ok(Launch::OnTheWire(_))));
+        let mut packet = [0; dns::MAX_BYTES];
+        let (length, from) = server.recv_from(&mut packet).unwrap();
+        let answers = answers(packet[..length].to_vec());
+        for answer in &answers {
+            server.send_to(answer, from).unwrap();
+        }
+        while reports.len() < answers.len() {
+            Poller::new(dns.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            dns.receive(&clock, &mut reports);
+        }
+        (errand, reports)
+    }
+
+    /// The query as an answer with that code, and so many records stated.
+    fn answer(mut query: Vec<u8>, code: u8, records: u8) -> Vec<u8> {
+        (query[2], query[3], query[7]) = (0x81, 0x80 | code, records);
+        query
+    }
+
+    fn outcome(code: u8, records: u8) -> Outcome {
+        let (asked, reports) = told(|query| vec![answer(query, code, records)]);
+        let [Report::Answer { token: Token(1), errand, outcome, .. }] = reports[..] else { panic!("{reports:?}") };
+        assert_eq!(errand, asked);
+        outcome
+    }
+
+    #[test]
+    fn an_answer_with_records_is_a_reply_and_what_the_server_says_instead_is_told_apart() {
+        assert_eq!(outcome(0, 1), Outcome::Reply);
+        assert_eq!(outcome(0, 0), Outcome::Failure(FailureKind::Dns), "no such record");
+        assert_eq!(outcome(3, 0), Outcome::Failure(FailureKind::Dns), "no such name");
+        assert_eq!(outcome(2, 0), Outcome::Failure(FailureKind::Status), "SERVFAIL");
+        assert_eq!(outcome(5, 0), Outcome::Failure(FailureKind::Status), "REFUSED");
+    }
+
+    #[test]
+    fn another_id_another_question_and_a_packet_cut_short_answer_nothing() {
+        let (_, reports) = told(|query| {
+            let good = answer(query, 0, 1);
+            let (mut other_id, mut other_name) = (good.clone(), good.clone());
+            other_id[1] ^= 1;
+            other_name[13] ^= 1;
+            vec![other_id, other_name, good[..20].to_vec(), good[..5].to_vec(), Vec::new()]
+        });
+        assert_eq!(reports, [(); 5].map(|()| Report::Malformed));
+    }
+
+    #[test]
+    fn an_answer_from_another_server_is_to_another_errand() {
+        let asked = HashMap::from([(7, (Token(1), ProbeIndex(0)))]);
+        let question = Question::new(&"www.example.com".parse().unwrap(), dns::RecordType::A);
+        let packet = answer(dns::query(7, &question), 0, 1);
+        let heard = Heard::ByTask { rtt: Duration::ZERO };
+        let from = "192.0.2.66:53".parse().unwrap();
+        let read = read(&packet, from, heard, &HashMap::from([(ProbeIndex(0), question)]), &asked);
+        let Some(Report::Answer { errand, .. }) = read else { panic!("{read:?}") };
+        assert_eq!(errand, Errand::Dns(from, ProbeIndex(0)));
+    }
+
+    #[test]
+    fn questions_go_out_from_sixteen_ports_in_turn() {
+        let clock = Clock::start();
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let plan = plan(&server.local_addr().unwrap().to_string(), "dns", "name = \"www.example.com\"");
+        let (mut dns, mut reports) = (Dns::open(&plan, None, 7), Vec::new());
+        let mut ports = HashSet::new();
+        for token in 0..32 {
+            let order = Order { token: Token(token), errand: plan.probes()[0].errand, timeout: Duration::from_secs(1) };
+            dns.send(&order, &clock, &mut reports).unwrap();
+            ports.insert(server.recv_from(&mut [0; dns::MAX_BYTES]).unwrap().1.port());
+        }
+        assert_eq!(ports.len(), PORTS);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn tokens_in_a_row_never_share_an_id(seed: u64, first: u32) {
+            let ids: HashSet<_> = (0..65_536).map(|step| id(Token(first.wrapping_add(step)), seed)).collect();
+            prop_assert_eq!(ids.len(), 65_536);
+        }
+    }
+}
