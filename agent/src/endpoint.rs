@@ -66,6 +66,17 @@ fn parse_port(text: &str) -> Result<u16, InvalidEndpoint> {
     text.parse().ok().filter(|&port| port > 0).ok_or(InvalidEndpoint)
 }
 
+/// As it is written, an IPv6 address in brackets.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            host => host.fmt(f)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
 /// Without brackets, as OpenTelemetry's `server.address` has it.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,5 +22,6 @@ pub mod record;
 pub mod reflect;
 pub mod schedule;
 pub mod spool;
+pub mod trial;
 
 pub use config::Config;

@@ -4,7 +4,10 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use agent::trial::{self, Summary};
 use agent::{Config, pipeline, reflect};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -34,6 +37,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Probes one address by hand, and says what became of it; exits 1 where nothing came back
+    Probe(trial::Args),
     /// Answers voice probes, on a host of your own
     Reflect {
         /// Port 0 takes any free one
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { config, log_format } => run(&config, log_format),
         Command::Check { config } => check(&config),
+        Command::Probe(args) => probe(&args),
         Command::Reflect { listen, address_file, log_format } => answer(listen, address_file, log_format),
     }
 }
@@ -83,6 +89,29 @@ fn check(path: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+fn probe(args: &trial::Args) -> ExitCode {
+    logs::warnings();
+    let trial = match args.trial() {
+        Ok(trial) => trial,
+        Err(refused) => {
+            tracing::error!("{refused}");
+            return ExitCode::from(64);
+        }
+    };
+    let (json, succeeded) = (args.json(), Arc::new(AtomicBool::new(false)));
+    let success = succeeded.clone();
+    let tell = move |summary: &Summary| {
+        success.store(summary.is_success(), Ordering::Relaxed);
+        if json {
+            writeln!(io::stdout(), "{}", serde_json::to_string(summary)?)
+        } else {
+            write!(io::stdout(), "{summary}")
+        }
+    };
+    let code = runtime::run("isochrone-agent", |tasks| async move { Ok(trial::start(&trial, &tasks, tell).await?) });
+    if succeeded.load(Ordering::Relaxed) { code } else { ExitCode::FAILURE }
 }
 
 fn answer(listen: SocketAddr, address_file: Option<PathBuf>, log_format: Format) -> ExitCode {

@@ -15,7 +15,7 @@ use telemetry::{AgentId, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint};
 
-pub use probe::{Http, HttpVersion, Probe, ProbeKind, Roots, Secure, WebSocket};
+pub use probe::{Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, WebSocket};
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;

@@ -25,6 +25,7 @@ const SERVER_NAME: &str = "a host name or an IP address";
 const CA_FILE: &str = "a file that can be read, with certificates in PEM";
 const NAME: &str = "a name, such as \"www.example.com\"";
 const DNS_PORT: u16 = 53;
+const VERSION: &str = "\"1.1\", \"2\"";
 const PATH: &str = "a path that begins with /, such as \"/assets/1.png\"";
 
 #[derive(Debug, Clone)]
@@ -158,7 +159,7 @@ impl ProbeKind {
         }
     }
 
-    pub(super) fn needs_port(&self) -> bool {
+    pub(crate) fn needs_port(&self) -> bool {
         !matches!(self, Self::Icmp | Self::Dns(_))
     }
 
@@ -222,8 +223,8 @@ impl Word {
 impl Secure {
     fn build(table: &mut Table<'_>) -> Self {
         let server_name = table.optional("server_name", kind::parsed(SERVER_NAME));
-        let given = table.optional("ca_file", kind::parsed::<Given>(CA_FILE));
-        Self { server_name, roots: given.map_or(Roots::System, |Given(certificates)| Roots::Given(certificates)) }
+        let roots = table.optional("ca_file", kind::parsed(CA_FILE)).unwrap_or(Roots::System);
+        Self { server_name, roots }
     }
 }
 
@@ -237,8 +238,7 @@ impl Secure {
 impl Http {
     fn build(table: &mut Table<'_>) -> Self {
         let path = path(table);
-        let versions = kind::choice(&[("1.1", HttpVersion::One), ("2", HttpVersion::Two)]);
-        let version = table.optional("version", versions).unwrap_or(HttpVersion::Agreed);
+        let version = table.optional("version", kind::parsed(VERSION)).unwrap_or(HttpVersion::Agreed);
         let reconnect_every = duration(table, "reconnect_every", TEN_SECONDS, EVERY);
         Self { path, tls: Secure::build_unless_clear(table), version, reconnect_every }
     }
@@ -263,21 +263,38 @@ fn path(table: &mut Table<'_>) -> String {
 }
 
 /// The certificates of a file, read with the configuration, so that `check` tells of a file that is not there.
-struct Given(Arc<[CertificateDer<'static>]>);
-
-impl FromStr for Given {
+impl FromStr for Roots {
     type Err = &'static str;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
         let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         match read {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates.into())),
+            Ok(certificates) if !certificates.is_empty() => Ok(Self::Given(certificates.into())),
             _ => Err(CA_FILE),
         }
     }
 }
 
-struct RequestPath(String);
+#[derive(Debug, Clone)]
+pub struct RequestPath(String);
+
+impl RequestPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HttpVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "1.1" => Ok(Self::One),
+            "2" => Ok(Self::Two),
+            _ => Err(VERSION),
+        }
+    }
+}
 
 impl FromStr for RequestPath {
     type Err = &'static str;

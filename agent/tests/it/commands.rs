@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::collector::{Collector, until};
 
-fn agent() -> Command {
+pub(crate) fn agent() -> Command {
     Command::new(env!("CARGO_BIN_EXE_isochrone-agent"))
 }
 

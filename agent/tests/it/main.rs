@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod by_hand;
 mod collector;
 mod commands;
 mod config;

@@ -25,7 +25,16 @@ impl std::str::FromStr for Format {
 
 /// Installs the subscriber. Call once, at the start of `main`.
 pub fn init(format: Format) {
-    let filter = EnvFilter::new("info,surge_ping=error,tokio_cron_scheduler=warn");
+    install(format, "info,surge_ping=error,tokio_cron_scheduler=warn");
+}
+
+/// The same for a command that a person waits for: what it has to say stands on stdout.
+pub fn warnings() {
+    install(Format::Text, "warn,surge_ping=error");
+}
+
+fn install(format: Format, filter: &str) {
+    let filter = EnvFilter::new(filter);
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match format {
         Format::Text => logs.with_ansi(io::stderr().is_terminal()).init(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 const AGENT: &[&str] = &[
     "endpoint", "config", "plan", "now", "schedule", "probe", "flights", "record", "meters", "pacer", "spool", "batch",
-    "push", "pipeline", "reflect",
+    "push", "pipeline", "reflect", "trial",
 ];
 
 const COLLECTOR: &[&str] = &[

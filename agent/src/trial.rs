@@ -1,0 +1,184 @@
+//! Probing by hand: so many probes of one kind at one address, and a summary of what became of them. The probes are those of
+//! `run`, sent through the same wire; there is no plan to keep, no window and no collector.
+
+mod args;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::time::Duration;
+
+use runtime::{Clock, Mono, Shutdown, Tasks};
+
+use crate::config::{Config, Probe, ProbeKind, Target};
+use crate::endpoint::Endpoint;
+use crate::flights::{Ended, Flights, Miss};
+use crate::now::Now;
+use crate::plan::{self, Plan, ProbeIndex};
+use crate::probe::wire::Wire;
+use crate::probe::{Order, Prober};
+use crate::schedule::Due;
+
+pub use args::Args;
+pub use summary::Summary;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    pub endpoint: Endpoint,
+    pub probe: Probe,
+    pub count: u32,
+}
+
+/// A trial under way.
+#[derive(Debug)]
+struct Course {
+    plan: Plan,
+    every: Duration,
+    count: u32,
+    begun: u32,
+    next: Mono,
+    flights: Flights,
+    summary: Summary,
+}
+
+/// Starts a trial as a thread; when it is over, `tell` gets its summary and the shutdown is called. A shutdown from outside
+/// ends it early, with what it has by then.
+pub async fn start(
+    trial: &Trial,
+    tasks: &Tasks,
+    tell: impl FnOnce(&Summary) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let config = trial.config();
+    let plan = Plan::new(&config, &plan::resolve(&config).await);
+    let mut wire = Wire::open(&plan, None, Clock::start(), tasks)?;
+    let mut course = Course::new(trial, plan, wire.now());
+    let (bell, stopping) = (wire.bell(), tasks.shutdown());
+    tasks.spawn("bell", async move {
+        stopping.cancelled().await;
+        bell.ring();
+        Ok::<_, io::Error>(())
+    });
+    let shutdown = tasks.shutdown();
+    tasks.thread("trial", move || {
+        course.run(&mut wire, &shutdown)?;
+        tell(&course.summary)?;
+        shutdown.cancel();
+        Ok::<_, io::Error>(())
+    })
+}
+
+impl Trial {
+    /// A plan wants to know where it stands and whom it tells: nobody.
+    fn config(&self) -> Config {
+        let name = "by-hand";
+        let target = Target {
+            id: name.parse().expect("a name"),
+            service: name.parse().expect("a name"),
+            region: name.parse().expect("a name"),
+            endpoint: self.endpoint.clone(),
+            advertise: Vec::new(),
+            probes: vec![self.probe.clone()],
+        };
+        Config {
+            region: name.parse().expect("a name"),
+            agent: name.parse().expect("a name"),
+            collector: "http://localhost".parse().expect("a URL"),
+            source_address: None,
+            data_dir: None,
+            zone: None,
+            window: telemetry::window::DEFAULT_WIDTH,
+            targets: vec![target],
+        }
+    }
+}
+
+impl Course {
+    fn new(trial: &Trial, plan: Plan, now: Now) -> Self {
+        let Trial { endpoint, probe: Probe { kind, every, .. }, count } = trial;
+        let summary = Summary::new(kind.as_str(), endpoint);
+        let flights = Flights::new(rand::random());
+        Self { plan, every: *every, count: *count, begun: 0, next: now.mono, flights, summary }
+    }
+
+    fn run(&mut self, wire: &mut Wire, shutdown: &Shutdown) -> io::Result<()> {
+        loop {
+            let now = wire.now();
+            self.tick(now, wire);
+            if self.is_over() || shutdown.is_cancelled() {
+                return Ok(());
+            }
+            let moment = self.wake_at();
+            wire.wait_until(moment)?;
+        }
+    }
+
+    fn tick(&mut self, now: Now, prober: &mut impl Prober) {
+        let mut heard = Vec::new();
+        prober.heard(&mut heard);
+        for report in heard {
+            let (ended, noise) = self.flights.settle(report);
+            self.end(ended);
+            if let Some(noise) = noise {
+                self.summary.noise(noise);
+            }
+        }
+        while let Some(ended) = self.flights.expire(now.mono) {
+            self.end(Some(ended));
+        }
+        while self.is_due(now.mono) {
+            self.launch(now, prober);
+        }
+    }
+
+    /// When there is something to do without anything being heard.
+    fn wake_at(&mut self) -> Option<Mono> {
+        let next = (self.begun < self.count && !self.waits_for_the_first()).then_some(self.next);
+        [next, self.flights.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn is_over(&self) -> bool {
+        self.begun == self.count && self.flights.is_empty()
+    }
+
+    fn is_due(&self, now: Mono) -> bool {
+        self.begun < self.count && self.next <= now && !self.waits_for_the_first()
+    }
+
+    /// A gateway's first probe opens the connection that the others beat on.
+    fn waits_for_the_first(&self) -> bool {
+        self.opens_first() && self.begun == 1 && !self.flights.is_empty()
+    }
+
+    fn opens_first(&self) -> bool {
+        self.plan.probes().first().is_some_and(|planned| planned.phase == "hello")
+    }
+
+    fn launch(&mut self, now: Now, prober: &mut impl Prober) {
+        let probe = ProbeIndex(u32::from(self.opens_first() && self.begun > 0));
+        self.begun += 1;
+        // What is overdue is sent now, and the pace goes on from here: a burst would measure itself.
+        self.next = self.next.max(now.mono - self.every) + self.every;
+        let planned = self.plan.get(probe);
+        let Some(token) = self.flights.token(probe) else { return self.summary.missed(Miss::Crowded) };
+        let order = Order { token, errand: planned.errand, timeout: planned.timeout };
+        match prober.send(order) {
+            Ok(launch) => {
+                self.summary.sent += 1;
+                self.flights.begin(Due { probe, at: now.mono, wall: now.wall }, order, launch, now.mono);
+            }
+            Err(fault) => self.summary.missed(Miss::NotSent(fault)),
+        }
+    }
+
+    fn end(&mut self, ended: Option<Ended>) {
+        let Some(Ended { due, end }) = ended else { return };
+        self.summary.ended(self.plan.get(due.probe).phase, &end);
+    }
+}
+
+/// Where a trial of that kind goes needs a port.
+fn port_is_missing(kind: &ProbeKind, endpoint: &Endpoint) -> bool {
+    kind.needs_port() && endpoint.port.is_none()
+}

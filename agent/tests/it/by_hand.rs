@@ -1,0 +1,109 @@
+//! `probe`: the real binary against servers that do not do what they should.
+
+use std::net::UdpSocket;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::commands::agent;
+
+/// What `probe --json` says, and its exit code.
+pub(crate) fn probe(arguments: &[&str]) -> (Value, Option<i32>) {
+    let output: Output = agent().arg("probe").args(arguments).arg("--json").output().unwrap();
+    let (said, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
+    let told = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{arguments:?}: {said}{log}"));
+    (told, output.status.code())
+}
+
+/// A name server that gives each query to `answers`, which may answer it, hold it back, or both; until it is dropped.
+struct NameServer {
+    address: String,
+    over: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl NameServer {
+    fn start(mut answers: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let (over, ready) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
+        let (stop, begun) = (over.clone(), ready.clone());
+        let thread = thread::spawn(move || {
+            begun.wait();
+            while !stop.load(Ordering::Relaxed) {
+                let mut packet = [0; 512];
+                let Ok((length, from)) = socket.recv_from(&mut packet) else { continue };
+                for answer in answers(packet[..length].to_vec()) {
+                    socket.send_to(&answer, from).unwrap();
+                }
+            }
+        });
+        ready.wait();
+        Self { address, over, thread: Some(thread) }
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// The query as an answer with that code, and one record stated where there is none against it.
+fn answer(mut query: Vec<u8>, code: u8) -> Vec<u8> {
+    (query[2], query[3], query[7]) = (0x81, 0x80 | code, u8::from(code == 0));
+    query
+}
+
+#[test]
+fn a_name_server_is_asked_as_often_as_was_said_and_every_answer_counts() {
+    let server = NameServer::start(|query| vec![answer(query, 0)]);
+    let (told, code) = probe(&["dns", &server.address, "--name", "www.example.com", "--count", "20", "--every", "5ms"]);
+    assert_eq!((&told["sent"], &told["received"], &told["lost"]), (&20.into(), &20.into(), &0.into()), "{told}");
+    assert_eq!((&told["kind"], &told["address"]), (&"dns".into(), &server.address.clone().into()));
+    assert_eq!(told["phases"]["rtt"]["count"], 20);
+    assert!(told["phases"]["rtt"]["p50_ms"].as_f64().unwrap() > 0.0, "{told}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told_from_a_server_that_fails() {
+    for (code, reason) in [(3, "dns"), (2, "status"), (5, "status")] {
+        let server = NameServer::start(move |query| vec![answer(query, code)]);
+        let (told, exit) = probe(&["dns", &server.address, "--name", "nobody.example.com", "--count", "2"]);
+        assert_eq!((&told["errors"][reason], &told["received"]), (&2.into(), &0.into()), "{told}");
+        assert_eq!(exit, Some(1));
+    }
+}
+
+#[test]
+fn an_answer_after_its_timeout_is_late_and_one_to_nothing_that_was_asked_is_none() {
+    let mut held = None;
+    let server = NameServer::start(move |query| {
+        let good = answer(query, 0);
+        let mut other_id = good.clone();
+        other_id[0] ^= 1;
+        let cut_short = good[..14].to_vec();
+        // Each answer goes out with the next query, which is sent when the one before it has timed out.
+        [Some(other_id), Some(cut_short), held.replace(good)].into_iter().flatten().collect()
+    });
+    let paces = ["--count", "3", "--every", "300ms", "--timeout", "100ms"];
+    let (told, code) = probe(&[&["dns", &server.address, "--name", "www.example.com"], &paces[..]].concat());
+    assert_eq!((&told["received"], &told["lost"], &told["late"]), (&0.into(), &3.into(), &2.into()), "{told}");
+    assert_eq!(told["errors"]["timeout"], 3);
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn an_address_without_the_port_that_its_kind_needs_is_refused() {
+    let output = agent().args(["probe", "tcp", "192.0.2.1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ADDRESS") && said.contains("host:port"), "{said}");
+}
