@@ -1,8 +1,6 @@
-//! The thread that owns the reflectors: it takes questions, asks the world what becomes of them, and sends each answer when
-//! it is due. It decides nothing.
+//! The thread that owns the reflectors and the world: it takes questions and crossings, asks the world what becomes of them,
+//! and sends each answer, ends each crossing, when it is due. It decides nothing.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -16,20 +14,22 @@ use tracing::warn;
 
 use crate::control::Control;
 use crate::counts::Event;
+use crate::crossing::{Asked, Crossing};
 use crate::faults::Fault;
 use crate::model::{Source, TargetNo};
+use crate::queue::Queue;
 use crate::site::{Inbox, Reflector};
-use crate::world::{Ask, Fate, World};
+use crate::world::{Ask, Fate, Passage, World};
 
 /// How soon the end is noticed when nobody asks.
 const IDLE: Duration = Duration::from_millis(50);
 /// Questions taken from one socket before the others, and the answers that are due, have their turn.
 const TURN: usize = 32;
 
-pub fn run(control: &Control, reflectors: &[Reflector], shutdown: &Shutdown) -> io::Result<()> {
+pub fn run(control: &Control, reflectors: &[Reflector], crossings: &Asked, shutdown: &Shutdown) -> io::Result<()> {
     fine_timers()?;
     let mut world = World::new(Arc::clone(&control.planet));
-    let mut poller = Poller::new(reflectors.iter().map(AsFd::as_fd));
+    let mut poller = Poller::new([crossings.as_fd()].into_iter().chain(reflectors.iter().map(AsFd::as_fd)));
     let mut inbox = Inbox::default();
     let mut queue = Queue::default();
     while !shutdown.is_cancelled() {
@@ -37,6 +37,10 @@ pub fn run(control: &Control, reflectors: &[Reflector], shutdown: &Shutdown) -> 
         let ready = poller.wait(Some(wait))?;
         let faults = control.faults.active();
         for place in ready {
+            let Some(place) = place.checked_sub(1) else {
+                crossings.take()?.for_each(|crossing| carry(control, &mut world, &mut queue, crossing, &faults));
+                continue;
+            };
             for _ in 0..TURN {
                 let Some(packet) = reflectors[place].receive(&mut inbox, &control.clock)? else { break };
                 let source = control.planet.source_at(packet.from.ip());
@@ -44,23 +48,46 @@ pub fn run(control: &Control, reflectors: &[Reflector], shutdown: &Shutdown) -> 
                 consider(control, &mut world, &mut queue, &ask, &faults);
             }
         }
-        while let Some(letter) = queue.pop(control.clock.mono()) {
-            post(control, &reflectors[letter.target.0], &letter);
+        while let Some((due, parcel)) = queue.pop(control.clock.mono()) {
+            match parcel {
+                Parcel::Letter(letter) => post(control, &reflectors[letter.target.0], due, &letter),
+                Parcel::Arrival(crossing) => {
+                    control.lateness.record(control.clock.mono().since(due));
+                    crossing.arrive();
+                }
+                Parcel::Retransmission(crossing) => carry(control, &mut world, &mut queue, crossing, &faults),
+            }
         }
     }
     Ok(())
 }
 
-fn consider(control: &Control, world: &mut World, queue: &mut Queue, ask: &Ask<'_>, faults: &[Fault]) {
+fn consider(control: &Control, world: &mut World, queue: &mut Queue<Parcel>, ask: &Ask<'_>, faults: &[Fault]) {
     match world.decide(ask, faults) {
         Fate::Answered { answer, due } => {
-            queue.push(Letter { due, source: ask.source, target: ask.target, to: ask.packet.from, answer });
+            let letter = Letter { source: ask.source, target: ask.target, to: ask.packet.from, answer };
+            queue.push(due, Parcel::Letter(letter));
         }
         Fate::Dropped(reason) => control.counts.add(ask.source, ask.target, Event::Dropped(reason)),
     }
 }
 
-fn post(control: &Control, reflector: &Reflector, letter: &Letter) {
+fn carry(control: &Control, world: &mut World, queue: &mut Queue<Parcel>, crossing: Crossing, faults: &[Fault]) {
+    if !crossing.is_awaited() {
+        return;
+    }
+    let Crossing { source, target, at, work, .. } = crossing;
+    match world.pass(source, target, at, faults) {
+        Passage::Through(travel) => queue.push(at + travel + work, Parcel::Arrival(crossing)),
+        Passage::Stopped(reason) => {
+            control.counts.add(source, target, Event::Dropped(reason));
+            let again = crossing.lost();
+            queue.push(again.at, Parcel::Retransmission(again));
+        }
+    }
+}
+
+fn post(control: &Control, reflector: &Reflector, due: Mono, letter: &Letter) {
     let event = match reflector.send(&letter.answer, letter.to) {
         Ok(()) => Event::Answered(letter.answer.question()),
         Err(error) => {
@@ -68,84 +95,24 @@ fn post(control: &Control, reflector: &Reflector, letter: &Letter) {
             Event::Unsent
         }
     };
-    control.lateness.record(control.clock.mono().since(letter.due));
+    control.lateness.record(control.clock.mono().since(due));
     control.counts.add(letter.source, letter.target, event);
+}
+
+/// What waits for its time.
+#[derive(Debug)]
+enum Parcel {
+    Letter(Letter),
+    Arrival(Crossing),
+    /// It was lost, and is sent again.
+    Retransmission(Crossing),
 }
 
 /// An answer on its way.
 #[derive(Debug)]
 struct Letter {
-    due: Mono,
     source: Source,
     target: TargetNo,
     to: SocketAddr,
     answer: Answer,
-}
-
-/// Letters by the time they are due.
-#[derive(Debug, Default)]
-struct Queue {
-    heap: BinaryHeap<Reverse<ByDue>>,
-}
-
-#[derive(Debug)]
-struct ByDue(Letter);
-
-impl Queue {
-    fn push(&mut self, letter: Letter) {
-        self.heap.push(Reverse(ByDue(letter)));
-    }
-
-    fn next(&self) -> Option<Mono> {
-        self.heap.peek().map(|Reverse(ByDue(letter))| letter.due)
-    }
-
-    fn pop(&mut self, now: Mono) -> Option<Letter> {
-        self.next().filter(|&due| due <= now)?;
-        self.heap.pop().map(|Reverse(ByDue(letter))| letter)
-    }
-}
-
-impl Ord for ByDue {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.due.cmp(&other.0.due)
-    }
-}
-
-impl PartialOrd for ByDue {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for ByDue {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for ByDue {}
-
-#[cfg(test)]
-mod tests {
-    use protocols::voice::{answer, ping_request};
-
-    use super::*;
-
-    #[test]
-    fn letters_leave_in_the_order_in_which_they_are_due_and_not_before() {
-        let to = "127.0.0.1:1".parse().unwrap();
-        let mut queue = Queue::default();
-        for due in [30, 10, 20] {
-            let answer = answer(&ping_request(1), to).unwrap();
-            queue.push(Letter { due: Mono(due), source: Source::Unknown, target: TargetNo(0), to, answer });
-        }
-        assert_eq!(queue.next(), Some(Mono(10)));
-        let left = |queue: &mut Queue, now| {
-            std::iter::from_fn(|| queue.pop(Mono(now))).map(|letter| letter.due.0).collect::<Vec<_>>()
-        };
-        assert!(left(&mut queue, 9).is_empty());
-        assert_eq!(left(&mut queue, 20), [10, 20]);
-        assert_eq!(left(&mut queue, 99), [30]);
-    }
 }

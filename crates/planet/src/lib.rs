@@ -6,6 +6,7 @@
 
 pub mod control;
 pub mod counts;
+pub mod crossing;
 pub mod delay;
 pub mod driver;
 pub mod faults;
@@ -15,6 +16,7 @@ pub mod lateness;
 pub mod loss;
 pub mod model;
 pub mod places;
+pub mod queue;
 pub mod ready;
 pub mod seed;
 pub mod site;

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use planet::control::{self, Control};
 use planet::files::{Collector, Files, write_whole};
 use planet::site::Site;
-use planet::{Planet, Seed, driver, handshakes, ready};
+use planet::{Planet, Seed, crossing, driver, handshakes, ready};
 use runtime::{Tasks, logs};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -87,8 +87,9 @@ async fn live(run: Run, tasks: Tasks) -> anyhow::Result<()> {
     }
 
     let shared = Arc::new(Control::new(planet, addresses));
+    let (_crossings, asked) = crossing::channel().context("make the bell of crossings")?;
     let (control, shutdown) = (Arc::clone(&shared), tasks.shutdown());
-    tasks.thread("reflectors", move || driver::run(&control, &reflectors, &shutdown))?;
+    tasks.thread("reflectors", move || driver::run(&control, &reflectors, &asked, &shutdown))?;
     let (control, shutdown) = (Arc::clone(&shared), tasks.shutdown());
     tasks.thread("handshakes", move || handshakes::run(&control, &mut doors, &shutdown))?;
     tasks.spawn("control", control::serve(listener, Arc::clone(&shared), tasks.shutdown()));

@@ -1,4 +1,5 @@
-//! What becomes of a packet: dropped, or answered, and when. Pure: the packet, who asks whom, the faults and the time come in.
+//! What becomes of a packet: stopped, or through, and how long after; and what a reflector makes of it. Pure: the packet, who
+//! asks whom, the faults and the time come in.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -36,6 +37,14 @@ pub struct Packet<'a> {
     pub at: Mono,
 }
 
+/// What becomes of anything that goes to a target and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// After a round trip of so long.
+    Through(Duration),
+    Stopped(Reason),
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fate {
     Answered { answer: Answer, due: Mono },
@@ -70,29 +79,38 @@ impl World {
         Self { planet, paths }
     }
 
+    /// What a reflector does with a packet.
     pub fn decide(&mut self, ask: &Ask<'_>, faults: &[Fault]) -> Fate {
-        let path = self.planet.path(ask.source, ask.target);
-        let fortune = &mut self.paths[self.planet.row(ask.source, ask.target)];
+        let Ask { source, target, packet } = *ask;
+        let passage = self.pass(source, target, packet.at, faults);
+        match (passage, voice::answer(packet.bytes, packet.from)) {
+            (Passage::Stopped(Reason::Down), _) => Fate::Dropped(Reason::Down),
+            (_, None) => Fate::Dropped(Reason::Nonsense),
+            (Passage::Stopped(reason), Some(_)) => Fate::Dropped(reason),
+            (Passage::Through(travel), Some(answer)) => Fate::Answered { answer, due: packet.at + travel },
+        }
+    }
+
+    /// Draws what becomes of the next packet of that path.
+    pub fn pass(&mut self, source: Source, target: TargetNo, at: Mono, faults: &[Fault]) -> Passage {
+        let path = self.planet.path(source, target);
+        let fortune = &mut self.paths[self.planet.row(source, target)];
         fortune.faults.retain(|id, _| faults.iter().any(|fault| fault.id == *id));
 
         let link = self.planet.link(path);
         let mut lost = link.is_some_and(|link| fortune.link.loses(link.loss, &mut fortune.rng));
         let mut extra_ms = 0.0;
         for fault in faults {
-            match fault.upon(path, ask.packet.at) {
+            match fault.upon(path, at) {
                 None => {}
-                Some(Effect::Down) => return Fate::Dropped(Reason::Down),
+                Some(Effect::Down) => return Passage::Stopped(Reason::Down),
                 Some(Effect::Impaired { loss, extra_ms: extra }) => {
                     lost |= fortune.faults.entry(fault.id).or_default().loses(loss, &mut fortune.rng);
                     extra_ms += extra;
                 }
             }
         }
-        match voice::answer(ask.packet.bytes, ask.packet.from) {
-            None => Fate::Dropped(Reason::Nonsense),
-            Some(_) if lost => Fate::Dropped(Reason::Lost),
-            Some(answer) => Fate::Answered { answer, due: ask.packet.at + fortune.travel(link, extra_ms) },
-        }
+        if lost { Passage::Stopped(Reason::Lost) } else { Passage::Through(fortune.travel(link, extra_ms)) }
     }
 }
 

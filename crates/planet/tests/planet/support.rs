@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use planet::control::{self, Control};
 use planet::site::Site;
-use planet::{Planet, Seed, driver, handshakes};
+use planet::{Planet, Seed, crossing, driver, handshakes};
 use runtime::{Clock, Tasks};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -32,8 +32,9 @@ pub(crate) fn start() -> Running {
     let listener = tokio.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
 
+    let (_crossings, asked) = crossing::channel().unwrap();
     let (shared, shutdown) = (Arc::clone(&control), tasks.shutdown());
-    tasks.thread("reflectors", move || driver::run(&shared, &reflectors, &shutdown)).unwrap();
+    tasks.thread("reflectors", move || driver::run(&shared, &reflectors, &asked, &shutdown)).unwrap();
     let (shared, shutdown) = (Arc::clone(&control), tasks.shutdown());
     tasks.thread("handshakes", move || handshakes::run(&shared, &mut doors, &shutdown)).unwrap();
     tasks.spawn("control", control::serve(listener, Arc::clone(&control), tasks.shutdown()));
