@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Family, RegionName, Series, ServiceName, TargetId, Wall};
+use utoipa::ToSchema;
 
 use crate::diagnosis::{Diagnosis, diagnose};
 use crate::entry::Point;
@@ -34,8 +35,9 @@ pub struct CellKey {
 }
 
 /// From best to worst; what is not known is not healthy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CellState)]
 pub enum State {
     Ok,
     Unknown,

@@ -37,7 +37,29 @@ pub struct Ingest {
     pub meters: Arc<Ingested>,
 }
 
+/// Takes OTLP metrics; they are durable when it answers 200.
+///
 /// Answers as OTLP asks, in the form of the question: an empty message, or a partial success that names what was refused.
+#[utoipa::path(
+    post,
+    path = "/v1/metrics",
+    operation_id = "exportMetrics",
+    params(
+        ("isochrone-agent" = Option<String>, Header, description = "With boot and seq the name of the batch: all or none."),
+        ("isochrone-boot" = Option<String>, Header, format = "uuid"),
+        ("isochrone-seq" = Option<u64>, Header, minimum = 1),
+        ("content-encoding" = Option<String>, Header, description = "`zstd` or `gzip`."),
+    ),
+    request_body(
+        description = "An OTLP `ExportMetricsServiceRequest`.",
+        content(("application/x-protobuf"), (Object = "application/json")),
+    ),
+    responses((
+        status = 200,
+        description = "An OTLP `ExportMetricsServiceResponse`: empty, or a partial success that names what was refused.",
+        content(("application/x-protobuf"), (json::Response = "application/json")),
+    )),
+)]
 pub async fn export(
     State(ingest): State<Ingest>,
     headers: HeaderMap,

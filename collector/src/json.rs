@@ -4,7 +4,8 @@
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::decode::Refused;
 
@@ -28,9 +29,27 @@ pub fn to_protobuf(body: &[u8]) -> Result<Vec<u8>, JsonError> {
 }
 
 /// `ExportMetricsServiceResponse`.
-pub fn partial_success(refused: &Refused) -> Value {
-    if refused.points == 0 {
-        return json!({});
-    }
-    json!({ "partialSuccess": { "rejectedDataPoints": refused.points.to_string(), "errorMessage": refused.why } })
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ExportMetricsServiceResponse)]
+pub struct Response {
+    /// Only where something was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PartialSuccess {
+    /// A whole number: OTLP writes 64 bits as text.
+    rejected_data_points: String,
+    /// Why the first of them was refused.
+    error_message: String,
+}
+
+pub fn partial_success(refused: &Refused) -> Response {
+    let Refused { points, why } = refused;
+    let partial = || PartialSuccess { rejected_data_points: points.to_string(), error_message: why.clone() };
+    Response { partial_success: (*points > 0).then(partial) }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -13,12 +14,16 @@ pub struct Problem {
     retry_after_s: Option<u32>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
+    /// What was wrong, for people.
     detail: &'a str,
+    /// What was wrong, for programs: it stays the same from release to release.
     code: &'a str,
 }
 

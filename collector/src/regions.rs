@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
+use utoipa::ToSchema;
 
 use crate::cells::{Cell, CellKey, Cells, State};
 use crate::policy::Policy;
@@ -17,7 +18,7 @@ const ISOLATED_CELLS: usize = 3;
 /// Below this share of bad vantages a region is healthy: a few bad paths are the paths' fault.
 const DEGRADED_SHARE: f64 = 0.18;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     Healthy,

@@ -4,41 +4,49 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use telemetry::{AgentId, RegionName};
+use utoipa::ToSchema;
 
 use super::List;
 use crate::core::Snapshots;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Agent)]
 pub(super) struct Item {
     agent: AgentId,
     region: RegionName,
     version: String,
+    #[schema(format = DateTime)]
     last_seen: String,
     clock_offset_ms: Option<f64>,
     lateness_ms: Lateness,
     noise_floor_ms: NoiseFloor,
     spool: Spool,
+    /// Batches that are missing below the highest number that came.
     gaps: u64,
 }
 
-#[derive(Serialize)]
+/// How late its own timers ran.
+#[derive(Serialize, ToSchema)]
 struct Lateness {
     p99: Option<f64>,
 }
 
 /// Not measured yet: unknown, and said so.
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, ToSchema)]
 struct NoiseFloor {
     p50: Option<f64>,
     p99: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// What waits to be acknowledged.
+#[derive(Serialize, ToSchema)]
 struct Spool {
     batches: u64,
     bytes: u64,
 }
 
+/// Who measures, and how well each fares itself.
+#[utoipa::path(get, path = "/api/v1/agents", operation_id = "listAgents", responses((status = 200, body = List<Item>)))]
 pub(super) async fn list(State(snapshots): State<Snapshots>) -> Json<List<Item>> {
     let state = snapshots.state();
     let items = state.agents.iter().map(|(id, agent)| Item {

@@ -11,7 +11,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use telemetry::{RegionName, ServiceName};
 use tokio::time::{Instant, timeout_at};
+use utoipa::IntoParams;
 
 use super::List;
 use crate::core::{Board, Rendered, Snapshots};
@@ -24,12 +26,28 @@ const WAIT: Duration = Duration::from_secs(30);
 const WAITS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
 
 /// A long poll: the version that is known, and for how long to wait for another one.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Poll {
+    /// The version that is known: the answer waits for another one.
     index: Option<u64>,
+    /// For how long: `0s` to `5m`, `30s` by default. Then the known version is answered.
     wait: Option<String>,
 }
 
+/// The ranking of one source, with weights, costs and reasons.
+#[utoipa::path(
+    get,
+    path = "/api/v1/hints/{source}/{service}",
+    operation_id = "readHint",
+    params(("source" = RegionName, Path), ("service" = ServiceName, Path), ("if-none-match" = Option<String>, Header), Poll),
+    responses(
+        (status = 200, body = HintDocument, headers(
+            ("etag" = String, description = "Of the meaning, not of every figure."),
+            ("cache-control" = String),
+        )),
+        (status = 304, description = "The meaning is as the entity tag in `if-none-match` says."),
+    ),
+)]
 pub(super) async fn read(
     State(snapshots): State<Snapshots>,
     Path((source, service)): Path<(String, String)>,
@@ -70,11 +88,13 @@ fn respond(rendered: &Rendered, headers: &HeaderMap) -> Response {
     (head, kind, rendered.body.clone()).into_response()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
     service: Option<String>,
 }
 
+/// The rankings of every source.
+#[utoipa::path(get, path = "/api/v1/hints", operation_id = "listHints", params(Wanted), responses((status = 200, body = List<HintDocument>)))]
 pub(super) async fn list(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,

@@ -8,11 +8,14 @@ use runtime::meters::Meters;
 use crate::core::Snapshots;
 use crate::problem::Problem;
 
+/// The process answers.
+#[utoipa::path(get, path = "/livez", operation_id = "livez", responses((status = 200, body = String)))]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Ready once there are hints.
+/// Ready once there are hints; 503 before.
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", responses((status = 200, body = String)))]
 pub(super) async fn readyz(State(snapshots): State<Snapshots>) -> Result<&'static str, Problem> {
     if snapshots.board().is_empty() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "nothing was judged yet").retry_after(1));
@@ -20,6 +23,8 @@ pub(super) async fn readyz(State(snapshots): State<Snapshots>) -> Result<&'stati
     Ok("ok\n")
 }
 
+/// Meters in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], meters.render())
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
+use utoipa::{IntoParams, ToSchema};
 
 use super::paths::window_of;
 use crate::cells::{CellKey, State as CellState};
@@ -13,13 +14,16 @@ use crate::core::Snapshots;
 use crate::problem::Problem;
 use crate::state::State as Concluded;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
+    /// The first there is, by default.
     service: Option<String>,
+    /// How far back the figures look: `1s` to `15m`, `30s` by default.
     window: Option<String>,
 }
 
-#[derive(Serialize)]
+/// One array a field, row by row: the cell of `sources[i]` and `regions[j]` is at `i * regions.length + j`.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Matrix {
     service: ServiceName,
     sources: Vec<RegionName>,
@@ -28,26 +32,31 @@ pub(super) struct Matrix {
     p50_ms: Vec<Option<f64>>,
     p95_ms: Vec<Option<f64>>,
     p99_ms: Vec<Option<f64>>,
+    /// Round-trip loss, 0–1.
     loss: Vec<Option<f64>>,
     samples: Vec<u64>,
     age_s: Vec<Option<f64>>,
     reason: Vec<String>,
+    #[schema(format = DateTime)]
     as_of: String,
 }
 
 /// Of one cell.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Figures {
     state: CellState,
     p50_ms: Option<f64>,
     p95_ms: Option<f64>,
     p99_ms: Option<f64>,
+    /// Round-trip loss, 0–1.
     loss: Option<f64>,
     samples: u64,
     age_s: Option<f64>,
     reason: String,
 }
 
+/// Every source against every region of a service.
+#[utoipa::path(get, path = "/api/v1/matrix", operation_id = "readMatrix", params(Wanted), responses((status = 200, body = Matrix)))]
 pub(super) async fn read(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,

@@ -4,6 +4,7 @@ mod agents;
 mod hints;
 mod live;
 mod matrix;
+mod openapi;
 mod page;
 mod paths;
 mod regions;
@@ -11,19 +12,23 @@ mod stream;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 use runtime::meters::Meters;
 use serde::Serialize;
 use telemetry::Wall;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::core::Snapshots;
 use crate::grpc;
 use crate::ingest::{self, Ingest};
 
 /// A list, as every list is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct List<T> {
+    #[schema(schema_with = openapi::array_of::<T>)]
     items: Vec<T>,
+    #[schema(format = DateTime)]
     as_of: String,
 }
 
@@ -33,27 +38,29 @@ impl<T> List<T> {
     }
 }
 
-/// One port for everything.
+/// One port for everything. What is REST is described where it is answered; the rest is gRPC and the page.
 pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
     let limit = DefaultBodyLimit::max(ingest.limits.wire_bytes);
-    let otlp = Router::new().route("/v1/metrics", post(ingest::export)).layer(limit).with_state(ingest.clone());
-    let api = Router::new()
-        .route("/api/v1/regions", get(regions::list))
-        .route("/api/v1/matrix", get(matrix::read))
-        .route("/api/v1/paths", get(paths::list))
-        .route("/api/v1/agents", get(agents::list))
-        .route("/api/v1/hints", get(hints::list))
-        .route("/api/v1/hints/{source}/{service}", get(hints::read))
-        .route("/api/v1/stream", get(stream::follow))
-        .route("/readyz", get(live::readyz))
+    let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).layer(limit).with_state(ingest.clone());
+    let concluded = OpenApiRouter::default()
+        .routes(routes!(regions::list))
+        .routes(routes!(matrix::read))
+        .routes(routes!(paths::list))
+        .routes(routes!(agents::list))
+        .routes(routes!(hints::list))
+        .routes(routes!(hints::read))
+        .routes(routes!(stream::follow))
+        .routes(routes!(live::readyz))
         .with_state(snapshots);
-    let own = Router::new().route("/metrics", get(live::metrics)).with_state(meters);
-    Router::new()
+    let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state(meters);
+    let rest = OpenApiRouter::default()
         .merge(otlp)
-        .merge(grpc::router(ingest))
-        .merge(api)
+        .merge(concluded)
         .merge(own)
-        .route("/livez", get(live::livez))
+        .routes(routes!(live::livez))
+        .routes(routes!(openapi::read));
+    openapi::serve(rest)
+        .merge(grpc::router(ingest))
         .merge(page::router())
         .fallback(crate::problem::not_found)
         .method_not_allowed_fallback(crate::problem::wrong_method)

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use telemetry::{Family, Name, RegionName, Series, ServiceName, TargetId, Wall};
+use utoipa::{IntoParams, ToSchema};
 
 use super::List;
 use crate::cells::{CellKey, State as CellState};
@@ -14,16 +15,20 @@ use crate::problem::Problem;
 use crate::rings::HORIZON;
 use crate::state::State as Concluded;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
     source: Option<String>,
     service: Option<String>,
     region: Option<String>,
+    /// How far back the figures look: `1s` to `15m`, `30s` by default.
     window: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Path)]
 pub(super) struct Item {
+    /// A hash of source, target, probe, phase and family: the same across restarts and collectors.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     id: String,
     source: RegionName,
     target: TargetId,
@@ -32,6 +37,7 @@ pub(super) struct Item {
     probe: Name,
     phase: Name,
     family: Family,
+    /// Whether it drives its cell.
     primary: bool,
     /// The cell's, for a path that drives it.
     state: Option<CellState>,
@@ -39,14 +45,20 @@ pub(super) struct Item {
     p75_ms: Option<f64>,
     p95_ms: Option<f64>,
     p99_ms: Option<f64>,
+    /// Round-trip loss, 0–1.
     loss: Option<f64>,
     jitter_ms: Option<f64>,
+    /// An estimate of voice quality, 1–4.5.
     mos: Option<f64>,
+    /// Replies and losses.
     samples: u64,
     confirms: u64,
+    /// Of the newest sample.
     age_s: f64,
 }
 
+/// Every path with its figures over a window.
+#[utoipa::path(get, path = "/api/v1/paths", operation_id = "listPaths", params(Wanted), responses((status = 200, body = List<Item>)))]
 pub(super) async fn list(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,

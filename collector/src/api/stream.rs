@@ -19,10 +19,13 @@ use serde_json::Value;
 use telemetry::{RegionName, ServiceName, Wall};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use utoipa::openapi::schema::{AnyOf, AnyOfBuilder};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::matrix::{self, Figures};
-use super::regions;
+use super::{openapi, regions};
 use crate::cells::CellKey;
 use crate::core::Snapshots;
 use crate::problem::Problem;
@@ -35,9 +38,12 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// What says when something was rendered, not what it says.
 const TIMES: [&str; 5] = ["age_s", "as_of", "generated_at", "stale_after", "valid_until"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
+    /// Of `regions`, `matrix` and `hints`, between commas; all of them by default.
+    #[param(example = "regions,hints")]
     topics: Option<String>,
+    /// All of them, by default.
     service: Option<String>,
 }
 
@@ -61,15 +67,53 @@ struct Follower {
     next: Instant,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    kind: &'a str,
+/// The data of an event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(super) struct Document<T> {
+    kind: Kind,
+    /// From 1 on, over all topics. Who misses one reconnects, and gets snapshots.
     number: u64,
+    #[schema(format = DateTime)]
     as_of: String,
-    items: Vec<Value>,
+    /// All there are, or those that differ.
+    #[schema(schema_with = openapi::array_of::<T>)]
+    items: Vec<T>,
+    /// The keys of those that are gone: `service/region`, of the matrix `service/source/region`, of hints `service/source`.
     gone: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = EventKind)]
+enum Kind {
+    Snapshot,
+    Change,
+    /// Nothing changed.
+    Mark,
+}
+
+/// The data of an event of any topic, for the document alone: what is sent is of one. A mark has no items.
+struct StreamEvent;
+
+impl ToSchema for StreamEvent {}
+
+impl PartialSchema for StreamEvent {
+    fn schema() -> RefOr<Schema> {
+        let documents = ["Event_Region", "Event_Cell", "Event_Hint"].map(Ref::from_schema_name);
+        documents.into_iter().fold(AnyOf::builder(), AnyOfBuilder::item).into()
+    }
+}
+
+/// What is concluded, as it changes: a snapshot of each topic, then, at most once a second, what differs.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stream",
+    operation_id = "followStream",
+    params(Wanted),
+    responses((status = 200, body = StreamEvent, content_type = "text/event-stream", description = "Server-sent events. \
+        An event's name is its topic or `mark`, its id the number, its data a `StreamEvent` as JSON.")),
+)]
 pub(super) async fn follow(
     State(snapshots): State<Snapshots>,
     Query(wanted): Query<Wanted>,
@@ -148,22 +192,22 @@ impl Follower {
             let before = self.known.insert(topic, prints);
             let prints = &self.known[&topic];
             let Some(before) = before else {
-                self.send(topic.as_str(), "snapshot", as_of, items.into_values().collect(), Vec::new());
+                self.send(topic.as_str(), Kind::Snapshot, as_of, items.into_values().collect(), Vec::new());
                 continue;
             };
             let gone: Vec<_> = before.keys().filter(|key| !prints.contains_key(*key)).cloned().collect();
             let changed = items.into_iter().filter(|(key, _)| before.get(key) != prints.get(key));
             let changed: Vec<_> = changed.map(|(_, item)| item).collect();
             if !changed.is_empty() || !gone.is_empty() {
-                self.send(topic.as_str(), "change", as_of, changed, gone);
+                self.send(topic.as_str(), Kind::Change, as_of, changed, gone);
             }
         }
         if self.waiting.is_empty() {
-            self.send("mark", "mark", as_of, Vec::new(), Vec::new());
+            self.send("mark", Kind::Mark, as_of, Vec::new(), Vec::new());
         }
     }
 
-    fn send(&mut self, name: &str, kind: &str, as_of: Wall, items: Vec<Value>, gone: Vec<String>) {
+    fn send(&mut self, name: &str, kind: Kind, as_of: Wall, items: Vec<Value>, gone: Vec<String>) {
         self.number += 1;
         let document = Document { kind, number: self.number, as_of: as_of.to_string(), items, gone };
         let event = Event::default().event(name).id(self.number.to_string());
@@ -175,11 +219,11 @@ impl Follower {
 }
 
 /// A cell as an item: whose it is, and its figures.
-#[derive(Serialize)]
-struct Cell<'a> {
-    service: &'a ServiceName,
-    source: &'a RegionName,
-    region: &'a RegionName,
+#[derive(Serialize, ToSchema)]
+pub(super) struct Cell {
+    service: ServiceName,
+    source: RegionName,
+    region: RegionName,
     #[serde(flatten)]
     figures: Figures,
 }
@@ -192,8 +236,10 @@ fn cells(state: &Concluded, asked: impl Fn(&ServiceName) -> bool) -> BTreeMap<St
         let regions = matrix::regions(state, service);
         for (source, region) in sources.iter().flat_map(|source| regions.iter().map(move |region| (source, region))) {
             let key = CellKey { service: service.clone(), source: source.clone(), region: region.clone() };
-            let cell = Cell { service, source, region, figures: Figures::of(state, &key, from) };
-            items.insert(format!("{service}/{source}/{region}"), value(&cell));
+            let figures = Figures::of(state, &key, from);
+            let CellKey { service, source, region } = key;
+            let name = format!("{service}/{source}/{region}");
+            items.insert(name, value(&Cell { service, source, region, figures }));
         }
     }
     items

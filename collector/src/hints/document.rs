@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
+use utoipa::ToSchema;
 
 use super::View;
 use super::ranking::{Basis, Challenger, Ranking, Why};
 use crate::policy::Mode;
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Hint)]
 pub struct HintDocument {
     pub source: RegionName,
     pub service: ServiceName,
@@ -15,8 +17,11 @@ pub struct HintDocument {
     pub epoch: String,
     /// Grows when the meaning changes: order, weights, basis, mode, addresses, exclusions; not with every figure.
     pub version: u64,
+    #[schema(format = DateTime)]
     pub generated_at: String,
+    #[schema(format = DateTime)]
     pub stale_after: String,
+    #[schema(format = DateTime)]
     pub valid_until: String,
     pub mode: Mode,
     pub basis: Basis,
@@ -25,34 +30,42 @@ pub struct HintDocument {
     pub stability: Stability,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Ranked {
     pub region: RegionName,
     pub rank: usize,
+    /// Of every hundred new sessions of this source.
     pub weight: u32,
+    /// What it costs to send a session there: RTT, jitter and loss in one figure.
     pub cost_ms: Option<f64>,
+    /// Its interval of confidence, 95 %.
+    #[schema(min_items = 2, max_items = 2)]
     pub cost_ci_ms: Option<[f64; 2]>,
     pub p50_ms: Option<f64>,
     pub p75_ms: Option<f64>,
     pub p95_ms: Option<f64>,
+    /// Round-trip loss, 0–1.
     pub loss: Option<f64>,
     pub jitter_ms: Option<f64>,
+    /// An estimate of voice quality, 1–4.5.
     pub mos: Option<f64>,
     pub samples: u64,
     pub age_s: Option<f64>,
+    /// What the configuration advertises.
     pub addresses: Vec<String>,
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Excluded {
     pub region: RegionName,
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Stability {
     pub incumbent: Option<RegionName>,
+    #[schema(format = DateTime)]
     pub since: String,
     pub challenger: Option<RegionName>,
     pub margin_ms: Option<f64>,

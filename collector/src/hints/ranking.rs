@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
+use utoipa::ToSchema;
 
 use super::cost::{Cost, wilson_lower};
 use super::eligibility::{Exclusion, by_distance, cell, eligible, loss_elsewhere};
@@ -24,7 +25,7 @@ const TOLERATED_MS: f64 = 3.0;
 /// A region leaves the tier of equals at this multiple of the distance at which it joins.
 const TIER_LEAVE: f64 = 2.0;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     Measured,

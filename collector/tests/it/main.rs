@@ -5,5 +5,7 @@
 mod config;
 mod door;
 mod http;
+mod openapi;
 mod otlp;
 mod scenarios;
+mod schema;

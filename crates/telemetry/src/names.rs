@@ -7,12 +7,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 pub const MAX_NAME_BYTES: usize = 63;
 
 /// Any name of ours that has no kind of its own: a probe, a phase.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, pattern = "^[a-z0-9_-]{1,63}$")]
 pub struct Name(Arc<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +66,9 @@ impl Borrow<str> for Name {
 macro_rules! kinds_of_name {
     ($($(#[$doc:meta])* $kind:ident)+) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
         #[serde(transparent)]
+        #[schema(value_type = String, pattern = "^[a-z0-9-]{1,63}$")]
         pub struct $kind(Name);
 
         impl $kind {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::names::{AgentId, Name, RegionName, ServiceName, TargetId};
@@ -85,7 +86,7 @@ pub const MAX_LABEL_BYTES: usize = 63;
 #[error("a label has 1 to {MAX_LABEL_BYTES} printable ASCII characters without quotes and backslashes")]
 pub struct InvalidLabel;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     Ipv4,
