@@ -2,4 +2,6 @@
 
 pub mod dns;
 pub mod gateway;
+pub mod stamp;
+pub mod stun;
 pub mod voice;
