@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use agent::reflect::{self, Reflector};
 use agent::trial::{self, Summary};
-use agent::{Config, pipeline, reflect};
+use agent::{Config, pipeline};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use runtime::logs::{self, Format};
@@ -39,11 +40,14 @@ enum Command {
     },
     /// Probes one address by hand, and says what became of it; exits 1 where nothing came back
     Probe(trial::Args),
-    /// Answers voice probes, on a host of your own
+    /// Answers probes on a host of your own: IP discovery, the voice ping, STUN, STAMP
     Reflect {
         /// Port 0 takes any free one
         #[arg(long)]
         listen: SocketAddr,
+        /// Questions a second that each IPv4 /24 or IPv6 /48 may ask
+        #[arg(long, default_value_t = 2000)]
+        limit: u32,
         /// Where to write the address that was taken
         #[arg(long)]
         address_file: Option<PathBuf>,
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
         Command::Run { config, log_format } => run(&config, log_format),
         Command::Check { config } => check(&config),
         Command::Probe(args) => probe(&args),
-        Command::Reflect { listen, address_file, log_format } => answer(listen, address_file, log_format),
+        Command::Reflect { listen, limit, address_file, log_format } => answer(listen, limit, address_file, log_format),
     }
 }
 
@@ -114,17 +118,17 @@ fn probe(args: &trial::Args) -> ExitCode {
     if succeeded.load(Ordering::Relaxed) { code } else { ExitCode::FAILURE }
 }
 
-fn answer(listen: SocketAddr, address_file: Option<PathBuf>, log_format: Format) -> ExitCode {
+fn answer(listen: SocketAddr, limit: u32, address_file: Option<PathBuf>, log_format: Format) -> ExitCode {
     logs::init(log_format);
     runtime::run("isochrone-agent", |tasks| async move {
-        let socket = tokio::net::UdpSocket::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
-        let address = socket.local_addr().context("read the address that was taken")?;
-        info!(%address, "reflecting voice probes");
+        let reflector = Reflector::bind(listen, limit).await.with_context(|| format!("listen on {listen}"))?;
+        let address = reflector.address().context("read the address that was taken")?;
+        info!(%address, limit, "reflecting probes");
         if let Some(file) = address_file {
             reflect::tell_address(&file, address).with_context(|| format!("write {}", file.display()))?;
         }
         let shutdown = tasks.shutdown();
-        tasks.spawn("reflect", async move { reflect::run(&socket, shutdown).await });
+        tasks.spawn("reflect", reflector.run(shutdown));
         Ok(())
     })
 }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod datagram;
 pub mod logs;
 pub mod meters;
 pub mod tasks;
