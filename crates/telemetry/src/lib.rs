@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock is read, nothing is sent. Agent and collector share this crate and nothing of each other.
 
+pub mod emodel;
 pub mod geo;
 pub mod histogram;
 pub mod names;
