@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod gateway;
+pub mod icmp;
 pub mod stamp;
 pub mod stun;
 pub mod voice;
