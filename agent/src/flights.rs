@@ -187,6 +187,11 @@ impl Flights {
         if flight.order.errand != errand {
             return (None, Some(Noise::Stranger));
         }
+        // What a reflector says of its own time is believed only where it fits into the whole.
+        if matches!((heard, flight.launch.sent()), (Heard::ByPacer { at, .. }, Some(sent)) if at < sent) {
+            let end = End::Counted(Outcome::Failure(FailureKind::Protocol), Duration::ZERO);
+            return (self.end(token, end, Fate::Replied), None);
+        }
         let rtt = flight.rtt(heard);
         if rtt <= flight.order.timeout {
             return (self.end(token, End::Counted(outcome, rtt), Fate::Replied), None);

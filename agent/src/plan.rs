@@ -12,7 +12,7 @@ use telemetry::{Family, Labels, Series};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::{Config, Http, Probe, ProbeKind, Secure, Target, WebSocket};
+use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, WebSocket};
 use crate::endpoint::Host;
 
 /// A name server that says nothing must not keep the other targets waiting.
@@ -69,7 +69,10 @@ pub struct ProbeIndex(pub u32);
 pub enum Errand {
     VoicePing(SocketAddr),
     VoiceDiscovery(SocketAddr),
+    Stun(SocketAddr),
+    Stamp(SocketAddr),
     Icmp(IpAddr),
+    SurgePing(IpAddr),
     Tcp(SocketAddr),
     /// The question of that probe.
     Dns(SocketAddr, ProbeIndex),
@@ -159,7 +162,8 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
         Planned { subject, phase: asked.phase, errand, dial, question, every: asked.every, timeout: probe.timeout }
     };
-    let asked = target.probes.iter().flat_map(|probe| asked(probe).into_iter().map(move |asked| (probe, asked)));
+    let asked =
+        target.probes.iter().flat_map(|probe| asked(probe, config.icmp).into_iter().map(move |asked| (probe, asked)));
     asked.map(|(probe, asked)| each(probe, asked)).collect()
 }
 
@@ -172,7 +176,7 @@ struct Asked {
     purpose: Option<Purpose>,
 }
 
-fn asked(probe: &Probe) -> Vec<Asked> {
+fn asked(probe: &Probe, icmp: IcmpBy) -> Vec<Asked> {
     let every = probe.every;
     let errand = |phase, transport, every, errand| Asked { phase, transport, every, errand, purpose: None };
     let dial = |phase, purpose| Asked { purpose: Some(purpose), ..errand(phase, "tcp", every, |_, _| Errand::Nowhere) };
@@ -181,7 +185,12 @@ fn asked(probe: &Probe) -> Vec<Asked> {
             errand("rtt", "udp", every, |ip, port| Errand::VoicePing(SocketAddr::new(ip, port))),
             errand("discovery", "udp", *discovery_every, |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port))),
         ],
-        ProbeKind::Icmp => vec![errand("rtt", "icmp", every, |ip, _| Errand::Icmp(ip))],
+        ProbeKind::Stun => vec![errand("rtt", "udp", every, |ip, port| Errand::Stun(SocketAddr::new(ip, port)))],
+        ProbeKind::Stamp => vec![errand("rtt", "udp", every, |ip, port| Errand::Stamp(SocketAddr::new(ip, port)))],
+        ProbeKind::Icmp => match icmp {
+            IcmpBy::Ourselves => vec![errand("rtt", "icmp", every, |ip, _| Errand::Icmp(ip))],
+            IcmpBy::SurgePing => vec![errand("rtt", "icmp", every, |ip, _| Errand::SurgePing(ip))],
+        },
         ProbeKind::Tcp => vec![errand("connect", "tcp", every, |ip, port| Errand::Tcp(SocketAddr::new(ip, port)))],
         ProbeKind::Dns(_) => {
             let ask = |ip, port| Errand::Dns(SocketAddr::new(ip, port), ProbeIndex::default());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use runtime::{Clock, Mono, Shutdown, Tasks};
 
-use crate::config::{Config, Probe, ProbeKind, Target};
+use crate::config::{Config, IcmpBy, Probe, ProbeKind, Target};
 use crate::endpoint::Endpoint;
 use crate::flights::{Ended, Flights, Miss};
 use crate::now::Now;
@@ -86,6 +86,7 @@ impl Trial {
             agent: name.parse().expect("a name"),
             collector: "http://localhost".parse().expect("a URL"),
             source_address: None,
+            icmp: IcmpBy::Ourselves,
             data_dir: None,
             zone: None,
             window: telemetry::window::DEFAULT_WIDTH,

@@ -27,6 +27,7 @@ pub struct Config {
     pub collector: Collector,
     /// Where probes go out from; its family's only.
     pub source_address: Option<IpAddr>,
+    pub icmp: IcmpBy,
     pub data_dir: Option<String>,
     pub zone: Option<String>,
     /// The width of a slot.
@@ -49,6 +50,16 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector(reqwest::Url);
 
+/// Who sends and receives ICMP echoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IcmpBy {
+    /// Sockets of the pacer's own, with the kernel's receive stamps.
+    Ourselves,
+    SurgePing,
+}
+
+const ICMP_BY: &[(&str, IcmpBy)] = &[("own", IcmpBy::Ourselves), ("surge-ping", IcmpBy::SurgePing)];
+
 const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
 const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 
@@ -67,6 +78,7 @@ impl Config {
         let agent = root.optional("agent", kind::name());
         let collector = root.required("collector", kind::parsed(COLLECTOR));
         let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
+        let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
         let data_dir = root.optional("data_dir", kind::text());
         let zone = root.optional("zone", kind::text());
         let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
@@ -82,7 +94,7 @@ impl Config {
         }
         let region = region?;
         let agent = agent.unwrap_or_else(|| default_agent(&region));
-        Some(Self { agent, region, collector: collector?, source_address, data_dir, zone, window, targets })
+        Some(Self { agent, region, collector: collector?, source_address, icmp, data_dir, zone, window, targets })
     }
 
     /// How many series it makes at least: one for each phase, and for each kind of connection. What targets say of themselves

@@ -26,6 +26,8 @@ const CA_FILE: &str = "a file that can be read, with certificates in PEM";
 const NAME: &str = "a name, such as \"www.example.com\"";
 const DNS_PORT: u16 = 53;
 const VERSION: &str = "\"1.1\", \"2\"";
+const STUN_PORT: u16 = 3478;
+const STAMP_PORT: u16 = 862;
 const PATH: &str = "a path that begins with /, such as \"/assets/1.png\"";
 
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub struct Probe {
 #[derive(Debug, Clone)]
 pub enum ProbeKind {
     Voice { discovery_every: Duration },
+    Stun,
+    Stamp,
     Icmp,
     Tcp,
     Dns(Question),
@@ -90,6 +94,8 @@ pub enum HttpVersion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Voice,
+    Stun,
+    Stamp,
     Icmp,
     Tcp,
     Dns,
@@ -134,6 +140,8 @@ impl ProbeKind {
                 in_flight_bounded(table, "discovery_every", discovery_every, timeout);
                 Self::Voice { discovery_every }
             }
+            Word::Stun => Self::Stun,
+            Word::Stamp => Self::Stamp,
             Word::Icmp => Self::Icmp,
             Word::Tcp => Self::Tcp,
             Word::Dns => {
@@ -155,12 +163,14 @@ impl ProbeKind {
         match self {
             Self::Icmp => None,
             Self::Dns(_) => endpoint.port.or(Some(DNS_PORT)),
+            Self::Stun => endpoint.port.or(Some(STUN_PORT)),
+            Self::Stamp => endpoint.port.or(Some(STAMP_PORT)),
             _ => endpoint.port,
         }
     }
 
     pub(crate) fn needs_port(&self) -> bool {
-        !matches!(self, Self::Icmp | Self::Dns(_))
+        !matches!(self, Self::Icmp | Self::Dns(_) | Self::Stun | Self::Stamp)
     }
 
     /// How many series it makes at least, at a target of that host.
@@ -168,7 +178,7 @@ impl ProbeKind {
         let dns = usize::from(matches!(host, Host::Name(_)));
         match self {
             Self::Voice { .. } => 2,
-            Self::Icmp | Self::Tcp | Self::Dns(_) => 1,
+            Self::Stun | Self::Stamp | Self::Icmp | Self::Tcp | Self::Dns(_) => 1,
             Self::Tls(_) => dns + 2,
             Self::Http(Http { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 2 * 2,
             Self::WebSocket(WebSocket { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 3,
@@ -178,6 +188,8 @@ impl ProbeKind {
     fn word(&self) -> Word {
         match self {
             Self::Voice { .. } => Word::Voice,
+            Self::Stun => Word::Stun,
+            Self::Stamp => Word::Stamp,
             Self::Icmp => Word::Icmp,
             Self::Tcp => Word::Tcp,
             Self::Dns(_) => Word::Dns,
@@ -190,6 +202,8 @@ impl ProbeKind {
 
 const WORDS: &[(&str, Word)] = &[
     ("voice", Word::Voice),
+    ("stun", Word::Stun),
+    ("stamp", Word::Stamp),
     ("icmp", Word::Icmp),
     ("tcp", Word::Tcp),
     ("dns", Word::Dns),
@@ -202,6 +216,8 @@ impl Word {
     fn as_str(self) -> &'static str {
         match self {
             Self::Voice => "voice",
+            Self::Stun => "stun",
+            Self::Stamp => "stamp",
             Self::Icmp => "icmp",
             Self::Tcp => "tcp",
             Self::Dns => "dns",
@@ -214,7 +230,7 @@ impl Word {
     /// One small packet or request a second is cheap for everyone; a connection leaves state behind at both ends.
     fn default_every(self) -> Duration {
         match self {
-            Self::Voice | Self::Icmp | Self::Dns | Self::Http | Self::WebSocket => SECOND,
+            Self::Voice | Self::Stun | Self::Stamp | Self::Icmp | Self::Dns | Self::Http | Self::WebSocket => SECOND,
             Self::Tcp | Self::Tls => TEN_SECONDS,
         }
     }

@@ -87,6 +87,14 @@ fn an_answer_read_late_counts_by_its_stamp() {
 }
 
 #[test]
+fn an_answer_that_would_have_come_before_its_question_is_no_reply() {
+    let mut flights = Flights::new(7);
+    let token = launched(&mut flights, at(10));
+    let failed = End::Counted(Outcome::Failure(FailureKind::Protocol), Duration::ZERO);
+    assert_eq!(end(flights.settle(answer(token, at(9), None))), Some(failed));
+}
+
+#[test]
 fn what_answers_no_probe_of_ours_is_told_by_its_reason() {
     let mut flights = Flights::new(7);
     let token = launched(&mut flights, at(0));

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use super::phases::{Fault, Phases};
-use super::{errno, tcp, udp};
+use super::{errno, sockets, tcp};
 use crate::config::{self, Secure};
 use crate::endpoint::Host;
 use crate::plan::{Dial, Purpose};
@@ -111,7 +111,7 @@ impl Dialer {
     async fn look_up(&self, name: &str) -> Result<IpAddr, Fault> {
         let dns = Fault::Failure(FailureKind::Dns);
         let mut found = tokio::net::lookup_host((name, 0)).await.map_err(|_| dns)?.map(|address| address.ip());
-        found.find(|ip| udp::family(*ip) == self.family).ok_or(dns)
+        found.find(|ip| sockets::family(*ip) == self.family).ok_or(dns)
     }
 }
 

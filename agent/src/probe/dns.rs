@@ -5,15 +5,15 @@
 //! an order that an outsider cannot guess, and questions go out from [`PORTS`] ports in turn.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use protocols::dns::{self, Question, Said};
 use runtime::Clock;
 use telemetry::{FailureKind, Outcome};
 
-use super::udp::{Sockets, family};
-use super::{Heard, Launch, Order, Report, SendFault, Token};
+use super::sockets::{Packet, Sockets, Told, family};
+use super::{Launch, Order, Report, SendFault, Token};
 use crate::plan::{Errand, Plan, ProbeIndex};
 
 const PORTS: usize = 16;
@@ -38,7 +38,7 @@ impl Dns {
             _ => None,
         };
         let questions = plan.probes().iter().filter_map(asks).collect();
-        Self { sockets: Sockets::open("dns", &families, PORTS, source), questions, asked: HashMap::new(), seed }
+        Self { sockets: Sockets::udp("dns", &families, PORTS, source), questions, asked: HashMap::new(), seed }
     }
 
     pub fn send(&mut self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -52,9 +52,7 @@ impl Dns {
     /// Reads what has come.
     pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
         let Self { sockets, questions, asked, .. } = self;
-        sockets.receive(clock, reports, |packet, from, heard| {
-            read(packet, from, heard, questions, asked).unwrap_or(Report::Malformed)
-        });
+        sockets.receive(clock, reports, |packet| Some(read(packet, questions, asked).unwrap_or(Report::Malformed)));
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -62,23 +60,35 @@ impl Dns {
     }
 }
 
-/// Which probe a packet answers, and how. `None`: what it answers was never asked.
+/// Which probe a packet answers, and how, or which it was. `None`: that was never asked.
 fn read(
-    packet: &[u8],
-    from: SocketAddr,
-    heard: Heard,
+    packet: &Packet<'_>,
     questions: &HashMap<ProbeIndex, Question>,
     asked: &HashMap<u16, (Token, ProbeIndex)>,
 ) -> Option<Report> {
-    let response = dns::parse(packet).ok()?;
-    let &(token, probe) = asked.get(&response.id)?;
-    let outcome = match response.said {
+    let Packet { bytes, peer, heard, told } = *packet;
+    let of = |id| asked.get(&id).and_then(|&(token, probe)| Some((token, probe, questions.get(&probe)?)));
+    let (token, probe, outcome) = match told {
+        Told::Answer => {
+            let response = dns::parse(bytes).ok()?;
+            let (token, probe, _) = of(response.id).filter(|(_, _, question)| response.is_to(question))?;
+            (token, probe, outcome(response.said))
+        }
+        Told::Bounced(_) => {
+            let id = u16::from_be_bytes(*bytes.first_chunk()?);
+            let (token, probe, _) = of(id).filter(|(_, _, question)| dns::query(id, question) == bytes)?;
+            (token, probe, told.outcome())
+        }
+    };
+    Some(Report::Answer { token, errand: Errand::Dns(peer, probe), outcome, heard })
+}
+
+fn outcome(said: Said) -> Outcome {
+    match said {
         Said::Records => Outcome::Reply,
         Said::NoRecords | Said::NoSuchName => Outcome::Failure(FailureKind::Dns),
         Said::Failed { .. } => Outcome::Failure(FailureKind::Status),
-    };
-    let errand = Errand::Dns(from, probe);
-    response.is_to(questions.get(&probe)?).then_some(Report::Answer { token, errand, outcome, heard })
+    }
 }
 
 /// 65,536 tokens in a row have an id each: every step can be undone. The seed decides their order.
@@ -99,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
     use runtime::timer::Poller;
 
+    use super::super::Heard;
     use super::super::bench::plan;
     use super::*;
 
@@ -130,7 +141,7 @@ mod tests {
         query
     }
 
-    fn outcome(code: u8, records: u8) -> Outcome {
+    fn answered(code: u8, records: u8) -> Outcome {
         let (asked, reports) = told(|query| vec![answer(query, code, records)]);
         let [Report::Answer { token: Token(1), errand, outcome, .. }] = reports[..] else { panic!("{reports:?}") };
         assert_eq!(errand, asked);
@@ -139,11 +150,11 @@ mod tests {
 
     #[test]
     fn an_answer_with_records_is_a_reply_and_what_the_server_says_instead_is_told_apart() {
-        assert_eq!(outcome(0, 1), Outcome::Reply);
-        assert_eq!(outcome(0, 0), Outcome::Failure(FailureKind::Dns), "no such record");
-        assert_eq!(outcome(3, 0), Outcome::Failure(FailureKind::Dns), "no such name");
-        assert_eq!(outcome(2, 0), Outcome::Failure(FailureKind::Status), "SERVFAIL");
-        assert_eq!(outcome(5, 0), Outcome::Failure(FailureKind::Status), "REFUSED");
+        assert_eq!(answered(0, 1), Outcome::Reply);
+        assert_eq!(answered(0, 0), Outcome::Failure(FailureKind::Dns), "no such record");
+        assert_eq!(answered(3, 0), Outcome::Failure(FailureKind::Dns), "no such name");
+        assert_eq!(answered(2, 0), Outcome::Failure(FailureKind::Status), "SERVFAIL");
+        assert_eq!(answered(5, 0), Outcome::Failure(FailureKind::Status), "REFUSED");
     }
 
     #[test]
@@ -165,7 +176,8 @@ mod tests {
         let packet = answer(dns::query(7, &question), 0, 1);
         let heard = Heard::ByTask { rtt: Duration::ZERO };
         let from = "192.0.2.66:53".parse().unwrap();
-        let read = read(&packet, from, heard, &HashMap::from([(ProbeIndex(0), question)]), &asked);
+        let packet = Packet { bytes: &packet, peer: from, heard, told: Told::Answer };
+        let read = read(&packet, &HashMap::from([(ProbeIndex(0), question)]), &asked);
         let Some(Report::Answer { errand, .. }) = read else { panic!("{read:?}") };
         assert_eq!(errand, Errand::Dns(from, ProbeIndex(0)));
     }

@@ -1,92 +1,107 @@
-//! ICMP echo, through surge-ping: one client of each family.
-//!
-//! Its clock is read after the send returns, so that on a loopback, where the answer is back by then, it measures nothing:
-//! there our own reading stands in. Kernel stamps are for a socket of our own.
+//! ICMP echo, from one socket of each family. The token of a probe is in the payload, beside a cookie of this life of ours, since
+//! raw sockets hear everybody's echoes and the kernel's own ping sockets number theirs as they like.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 
+use protocols::icmp::{self, Mark, Version};
 use runtime::Clock;
-use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
-use telemetry::{FailureKind, Family, Outcome};
-use tracing::warn;
+use telemetry::Family;
 
-use super::udp::source_of;
-use super::{Heard, Order, Report, SendFault, errno, unreachable};
+use super::sockets::{Packet, Sockets, Told};
+use super::{Launch, Order, Report, SendFault, Token};
 use crate::plan::Errand;
 
-/// As much as other pingers send.
-const PAYLOAD: [u8; 56] = [0; 56];
+#[derive(Debug)]
+pub struct Icmp {
+    sockets: Sockets,
+    cookie: u64,
+}
 
-/// `None`: it could not be opened, and the log says why.
-pub fn open(family: Family, source: Option<IpAddr>) -> Option<Client> {
-    let kind = match family {
-        Family::Ipv4 => ICMP::V4,
-        Family::Ipv6 => ICMP::V6,
+impl Icmp {
+    pub fn open(families: &[Family], source: Option<IpAddr>, cookie: u64) -> Self {
+        Self { sockets: Sockets::icmp(families, source), cookie }
+    }
+
+    pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
+        let Order { token, errand: Errand::Icmp(to), .. } = *order else { return Err(SendFault::NoSocket) };
+        let mark = Mark { cookie: self.cookie, number: token.0 };
+        let echo = icmp::request(Version::of(to), self.cookie as u16, mark);
+        self.sockets.send(token, &echo, SocketAddr::new(to, 0), clock, reports)
+    }
+
+    /// Reads what has come.
+    pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
+        let cookie = self.cookie;
+        self.sockets.receive(clock, reports, |packet| read(packet, cookie));
+    }
+
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.fds()
+    }
+}
+
+/// Which probe a packet answers or was. `None`: it is somebody else's.
+fn read(packet: &Packet<'_>, cookie: u64) -> Option<Report> {
+    let Packet { bytes, peer, heard, told } = *packet;
+    let version = Version::of(peer.ip());
+    let mark = match told {
+        Told::Answer => icmp::parse_reply(version, bytes),
+        Told::Bounced(_) => icmp::parse_quoted(version, bytes),
     };
-    match Client::new(&Config::builder().kind(kind).bind(source_of(family, source)).build()) {
-        Ok(client) => Some(client),
-        Err(error) => {
-            warn!(
-                family = family.as_str(),
-                error = error.to_string().lines().next().unwrap_or_default(),
-                allow = "sysctl net.ipv4.ping_group_range, or the capability CAP_NET_RAW",
-                "no ICMP socket; icmp probes are missed"
-            );
-            None
-        }
-    }
-}
-
-pub async fn probe(order: Order, client: Client, clock: Clock) -> Report {
-    let Order { token, errand, timeout } = order;
-    let Errand::Icmp(to) = errand else { return Report::NotSent { token, fault: SendFault::NoSocket } };
-    // A raw socket sends both halves of the token; the kernel puts an identifier of its own into what others send.
-    let [high, low] = [(token.0 >> 16) as u16, token.0 as u16];
-    let mut pinger = client.pinger(to, PingIdentifier(high)).await;
-    pinger.timeout(timeout);
-    let sent = clock.mono();
-    let answer = pinger.ping(PingSequence(low), &PAYLOAD).await;
-    let elapsed = clock.mono().since(sent);
-    match answer {
-        Ok((packet, rtt)) if is_reply(&packet) => {
-            let rtt = if rtt.is_zero() { elapsed } else { rtt };
-            Report::Answer { token, errand, outcome: Outcome::Reply, heard: Heard::ByTask { rtt } }
-        }
-        Ok(_) => Report::Failed { token, kind: FailureKind::Unreachable, after: elapsed },
-        Err(SurgeError::Timeout { .. }) => {
-            Report::Failed { token, kind: FailureKind::Timeout, after: elapsed.max(timeout) }
-        }
-        Err(SurgeError::IOError(error)) if unreachable(errno(&error)) => {
-            Report::Failed { token, kind: FailureKind::Unreachable, after: elapsed }
-        }
-        Err(SurgeError::IOError(error)) => Report::NotSent { token, fault: SendFault::Kernel(errno(&error)) },
-        Err(_) => Report::NotSent { token, fault: SendFault::Busy },
-    }
-}
-
-/// Anything else that comes back for our echo is a router's error about it.
-fn is_reply(packet: &IcmpPacket) -> bool {
-    match packet {
-        IcmpPacket::V4(packet) => packet.get_icmp_type().0 == 0,
-        IcmpPacket::V6(packet) => packet.get_icmpv6_type().0 == 129,
-    }
+    let mark = mark.ok().filter(|mark| mark.cookie == cookie)?;
+    Some(Report::Answer { token: Token(mark.number), errand: Errand::Icmp(peer.ip()), outcome: told.outcome(), heard })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::Token;
+    use runtime::timer::Poller;
+    use telemetry::{FailureKind, Outcome};
+
+    use super::super::Heard;
     use super::*;
 
-    #[tokio::test]
-    async fn an_echo_on_the_loopback_takes_some_time() {
-        let Some(client) = open(Family::Ipv4, Some("127.0.0.1".parse().unwrap())) else {
-            return; // this machine lets us send no ICMP
-        };
-        let errand = Errand::Icmp("127.0.0.1".parse().unwrap());
-        let order = Order { token: Token(0x0102_0304), errand, timeout: Duration::from_secs(5) };
-        let report = probe(order, client, Clock::start()).await;
-        assert!(matches!(report, Report::Answer { heard: Heard::ByTask { rtt }, .. } if !rtt.is_zero()), "{report:?}");
+    /// What is told of one echo to that address. `None`: this machine lets us send none.
+    fn echoed(to: &str) -> Option<Report> {
+        let (clock, mut reports) = (Clock::start(), Vec::new());
+        let to: IpAddr = to.parse().unwrap();
+        let mut icmp = Icmp::open(&[super::super::sockets::family(to)], None, 0x0102_0304_0506_0708);
+        let order = Order { token: Token(0x0a0b_0c0d), errand: Errand::Icmp(to), timeout: Duration::from_secs(5) };
+        match icmp.send(&order, &clock, &mut reports) {
+            Ok(launch) => assert!(matches!(launch, Launch::OnTheWire(_))),
+            Err(_) => return None,
+        }
+        let deadline = clock.mono() + Duration::from_secs(5);
+        while reports.is_empty() && clock.mono() < deadline {
+            Poller::new(icmp.fds()).wait(Some(Duration::from_secs(1))).map(drop).unwrap();
+            icmp.receive(&clock, &mut reports);
+        }
+        reports.pop()
+    }
+
+    #[test]
+    fn an_echo_comes_back_to_its_token_with_the_kernels_stamp_over_either_family() {
+        for to in ["127.0.0.1", "::1"] {
+            let Some(report) = echoed(to) else { continue };
+            let Report::Answer { token, errand, outcome, heard } = report else { panic!("{report:?}") };
+            assert_eq!((token, errand), (Token(0x0a0b_0c0d), Errand::Icmp(to.parse().unwrap())));
+            assert_eq!(outcome, Outcome::Reply);
+            assert!(matches!(heard, Heard::ByPacer { at, kernel: Some(kernel) } if kernel <= at), "{heard:?}");
+        }
+    }
+
+    #[test]
+    fn other_peoples_echoes_and_what_is_none_are_not_for_us() {
+        let heard = Heard::ByTask { rtt: Duration::ZERO };
+        let peer = "127.0.0.1:0".parse().unwrap();
+        let mine = icmp::request(Version::V4, 1, Mark { cookie: 1, number: 7 });
+        let quoted = Packet { bytes: &mine, peer, heard, told: Told::Bounced(FailureKind::Unreachable) };
+        let outcome = Outcome::Failure(FailureKind::Unreachable);
+        let ours = Report::Answer { token: Token(7), errand: Errand::Icmp(peer.ip()), outcome, heard };
+        assert_eq!(read(&quoted, 1), Some(ours));
+        assert_eq!(read(&quoted, 2), None, "another process'");
+        assert_eq!(read(&Packet { told: Told::Answer, ..quoted }, 1), None, "a request that the loopback brings back");
     }
 }

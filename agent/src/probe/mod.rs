@@ -8,9 +8,12 @@ pub mod http;
 pub mod icmp;
 pub mod inbox;
 pub mod phases;
+pub mod sockets;
+pub mod stamp;
+pub mod stun;
+pub mod surge;
 pub mod tcp;
 pub mod tls;
-pub mod udp;
 pub mod voice;
 pub mod websocket;
 pub mod wire;
@@ -31,7 +34,7 @@ pub trait Prober: Send {
     fn heard(&mut self, heard: &mut Vec<Report>);
 }
 
-/// Names a probe in flight; on the wire it is the ping's sequence or the discovery's SSRC, and a DNS query's id stands for it.
+/// Names a probe in flight. On the wire it is a sequence, an SSRC, a part of an id, or an id stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u32);
 
@@ -103,6 +106,18 @@ pub enum Heard {
     ByPacer { at: Mono, kernel: Option<Mono> },
     /// A task measured it from its own send on.
     ByTask { rtt: Duration },
+}
+
+impl Heard {
+    /// As if it had come sooner: so long it lay at the target.
+    fn earlier_by(self, dwell: Duration) -> Self {
+        match self {
+            Self::ByPacer { at, kernel } => {
+                Self::ByPacer { at: at - dwell, kernel: kernel.map(|kernel| kernel - dwell) }
+            }
+            Self::ByTask { rtt } => Self::ByTask { rtt: rtt.saturating_sub(dwell) },
+        }
+    }
 }
 
 /// Says who asks, to whoever reads a server's log.

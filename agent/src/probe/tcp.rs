@@ -8,7 +8,7 @@ use runtime::Clock;
 use telemetry::{FailureKind, Outcome};
 use tokio::net::TcpSocket;
 
-use super::udp::{family, source_of};
+use super::sockets::{family, source_of};
 use super::{Heard, Order, Report, SendFault, errno, unreachable};
 use crate::plan::Errand;
 

@@ -1,14 +1,14 @@
 //! Voice over UDP: the ping and IP discovery. The token of a probe is the ping's sequence or the discovery's SSRC; an answer
 //! counts only if it comes from where the question went.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use protocols::voice::{self, PING_BYTES, Ssrc};
+use protocols::voice::{self, PING_BYTES, Question, Ssrc};
 use runtime::Clock;
-use telemetry::{Family, Outcome};
+use telemetry::Family;
 
-use super::udp::Sockets;
+use super::sockets::{Packet, Sockets, Told};
 use super::{Launch, Order, Report, SendFault, Token};
 use crate::plan::Errand;
 
@@ -19,7 +19,7 @@ pub struct Voice {
 
 impl Voice {
     pub fn open(families: &[Family], source: Option<IpAddr>) -> Self {
-        Self { sockets: Sockets::open("voice", families, 1, source) }
+        Self { sockets: Sockets::udp("voice", families, 1, source) }
     }
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -35,10 +35,7 @@ impl Voice {
 
     /// Reads what has come.
     pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
-        self.sockets.receive(clock, reports, |packet, from, heard| {
-            let answer = |(token, errand)| Report::Answer { token, errand, outcome: Outcome::Reply, heard };
-            read(packet, from).map_or(Report::Malformed, answer)
-        });
+        self.sockets.receive(clock, reports, |packet| Some(read(packet).unwrap_or(Report::Malformed)));
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -46,14 +43,19 @@ impl Voice {
     }
 }
 
-/// Which probe a packet answers, and to which errand that must have been.
-fn read(packet: &[u8], from: SocketAddr) -> Option<(Token, Errand)> {
-    if packet.len() == PING_BYTES {
-        let sequence = voice::parse_ping(packet).ok()?;
-        return Some((Token(sequence), Errand::VoicePing(from)));
-    }
-    let discovery = voice::parse_discovery(packet).ok()?;
-    Some((Token(discovery.ssrc.0), Errand::VoiceDiscovery(from)))
+/// Which probe a packet answers or was, and to which errand that must have been.
+fn read(packet: &Packet<'_>) -> Option<Report> {
+    let Packet { bytes, peer, heard, told } = *packet;
+    let (question, number) = match told {
+        Told::Answer if bytes.len() == PING_BYTES => (Question::Ping, voice::parse_ping(bytes).ok()?),
+        Told::Answer => (Question::Discovery, voice::parse_discovery(bytes).ok()?.ssrc.0),
+        Told::Bounced(_) => voice::parse_question(bytes).ok()?,
+    };
+    let errand = match question {
+        Question::Ping => Errand::VoicePing(peer),
+        Question::Discovery => Errand::VoiceDiscovery(peer),
+    };
+    Some(Report::Answer { token: Token(number), errand, outcome: told.outcome(), heard })
 }
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ mod tests {
     use std::time::Duration;
 
     use runtime::timer::Poller;
+    use telemetry::Outcome;
 
     use super::super::Heard;
     use super::*;
@@ -132,9 +135,11 @@ mod tests {
 
     #[test]
     fn a_packet_that_is_no_answer_has_no_token() {
-        let from = "192.0.2.1:9".parse().unwrap();
-        assert_eq!(read(&voice::ping_request(1), from), None);
-        assert_eq!(read(&[0; 128], from), None);
-        assert_eq!(read(&[], from), None);
+        let peer = "192.0.2.1:9".parse().unwrap();
+        let heard = Heard::ByTask { rtt: Duration::ZERO };
+        let read = |bytes: &[u8]| read(&Packet { bytes, peer, heard, told: Told::Answer });
+        assert_eq!(read(&voice::ping_request(1)), None);
+        assert_eq!(read(&[0; 128]), None);
+        assert_eq!(read(&[]), None);
     }
 }

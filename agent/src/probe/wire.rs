@@ -1,4 +1,4 @@
-//! The pacer's way out: its own sockets for voice and DNS, orders to tasks for the rest, and one wait for all that comes back.
+//! The pacer's way out: its own sockets for datagrams, orders to tasks for the rest, and one wait for all that comes back.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,11 +14,14 @@ use tokio::sync::mpsc::{self, Sender};
 use super::dial::{Dialer, Roots};
 use super::dns::Dns;
 use super::http::Http;
+use super::icmp::Icmp;
 use super::inbox::{self, Bell, Inbox, Reporter};
-use super::udp::family;
+use super::sockets::family;
+use super::stamp::Stamp;
+use super::stun::Stun;
 use super::voice::Voice;
 use super::websocket::WebSocket;
-use super::{Launch, Order, Prober, Report, SendFault, icmp, tcp, tls, user_agent};
+use super::{Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
 use crate::now::Now;
 use crate::plan::{Errand, Plan, ProbeIndex, Purpose};
 
@@ -30,7 +33,10 @@ pub struct Wire {
     clock: Clock,
     voice: Voice,
     dns: Dns,
-    icmp: [Option<Sender<Order>>; 2],
+    stun: Stun,
+    stamp: Stamp,
+    icmp: Icmp,
+    surge: [Option<Sender<Order>>; 2],
     tcp: Sender<Order>,
     /// One for each probe that has a task of its own.
     dialled: HashMap<ProbeIndex, Sender<Order>>,
@@ -44,26 +50,31 @@ impl Wire {
     /// Opens what the plan needs. What the machine refuses is logged, and its probes will be missed.
     pub fn open(plan: &Plan, source: Option<IpAddr>, clock: Clock, tasks: &Tasks) -> io::Result<Self> {
         let (inbox, reporter) = inbox::open()?;
+        let families = |asks: fn(Errand) -> Option<IpAddr>| plan.families(|errand| asks(errand).map(family));
         let voice = Voice::open(
-            &plan.families(|errand| match errand {
-                Errand::VoicePing(to) | Errand::VoiceDiscovery(to) => Some(family(to.ip())),
+            &families(|errand| match errand {
+                Errand::VoicePing(to) | Errand::VoiceDiscovery(to) => Some(to.ip()),
                 _ => None,
             }),
             source,
         );
         let dns = Dns::open(plan, source, rand::random());
-        let pinged = plan.families(|errand| match errand {
-            Errand::Icmp(to) => Some(family(to)),
-            _ => None,
-        });
-        let icmp = [Family::Ipv4, Family::Ipv6].map(|family| {
-            let client = pinged.contains(&family).then(|| icmp::open(family, source)).flatten()?;
-            let probe = move |order| icmp::probe(order, client.clone(), clock);
-            Some(desk("icmp", tasks, &reporter, probe))
+        let stunned = families(|errand| if let Errand::Stun(to) = errand { Some(to.ip()) } else { None });
+        let stun = Stun::open(&stunned, source, rand::random());
+        let stamped = families(|errand| if let Errand::Stamp(to) = errand { Some(to.ip()) } else { None });
+        let stamp = Stamp::open(&stamped, source, rand::random());
+        let echoed = families(|errand| if let Errand::Icmp(to) = errand { Some(to) } else { None });
+        let icmp = Icmp::open(&echoed, source, rand::random());
+        let surged = families(|errand| if let Errand::SurgePing(to) = errand { Some(to) } else { None });
+        let surge = [Family::Ipv4, Family::Ipv6].map(|family| {
+            let client = surged.contains(&family).then(|| surge::open(family, source)).flatten()?;
+            let probe = move |order| surge::probe(order, client.clone(), clock);
+            Some(desk("surge-ping", tasks, &reporter, probe))
         });
         let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
         let dialled = dialled(plan, source, clock, tasks, &reporter);
-        Ok(Self { clock, voice, dns, icmp, tcp, dialled, inbox, bell: reporter.bell(), told: Vec::new() })
+        let (bell, told) = (reporter.bell(), Vec::new());
+        Ok(Self { clock, voice, dns, stun, stamp, icmp, surge, tcp, dialled, inbox, bell, told })
     }
 
     pub fn now(&self) -> Now {
@@ -78,7 +89,8 @@ impl Wire {
     /// Waits until something is heard, the bell rings, or it is time.
     pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
-        let fds = std::iter::once(self.inbox.fd()).chain(self.voice.fds()).chain(self.dns.fds());
+        let datagrams = self.voice.fds().chain(self.dns.fds()).chain(self.stun.fds());
+        let fds = std::iter::once(self.inbox.fd()).chain(datagrams).chain(self.stamp.fds()).chain(self.icmp.fds());
         Poller::new(fds).wait(timeout).map(drop)
     }
 }
@@ -90,12 +102,15 @@ impl Prober for Wire {
                 return self.voice.send(&order, &self.clock, &mut self.told);
             }
             Errand::Dns(..) => return self.dns.send(&order, &self.clock, &mut self.told),
+            Errand::Stun(_) => return self.stun.send(&order, &self.clock, &mut self.told),
+            Errand::Stamp(_) => return self.stamp.send(&order, &self.clock, &mut self.told),
+            Errand::Icmp(_) => return self.icmp.send(&order, &self.clock, &mut self.told),
             Errand::Nowhere => {
                 let (token, after) = (order.token, std::time::Duration::ZERO);
                 self.told.push(Report::Failed { token, kind: FailureKind::Dns, after });
                 return Ok(Launch::OnTheWire(self.clock.mono()));
             }
-            Errand::Icmp(to) => self.icmp[usize::from(to.is_ipv6())].as_ref().ok_or(SendFault::NoSocket)?,
+            Errand::SurgePing(to) => self.surge[usize::from(to.is_ipv6())].as_ref().ok_or(SendFault::NoSocket)?,
             Errand::Tcp(_) => &self.tcp,
             Errand::Dial(probe) => self.dialled.get(&probe).ok_or(SendFault::NoSocket)?,
         };
@@ -107,6 +122,9 @@ impl Prober for Wire {
         heard.append(&mut self.told);
         self.voice.receive(&self.clock, heard);
         self.dns.receive(&self.clock, heard);
+        self.stun.receive(&self.clock, heard);
+        self.stamp.receive(&self.clock, heard);
+        self.icmp.receive(&self.clock, heard);
         self.inbox.take(heard);
     }
 }

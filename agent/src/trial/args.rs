@@ -22,6 +22,10 @@ pub struct Args {
 enum Kind {
     /// The UDP ping of a voice server
     Voice(Common),
+    /// A STUN binding; port 3478 where none is said
+    Stun(Common),
+    /// STAMP, without the reflector's own time; port 862 where none is said
+    Stamp(Common),
     /// ICMP echo
     Icmp(Common),
     /// A TCP connection
@@ -130,6 +134,8 @@ impl Kind {
     fn common(&self) -> &Common {
         match self {
             Self::Voice(common)
+            | Self::Stun(common)
+            | Self::Stamp(common)
             | Self::Icmp(common)
             | Self::Tcp(common)
             | Self::Dns { common, .. }
@@ -142,6 +148,8 @@ impl Kind {
     fn probe(&self) -> ProbeKind {
         match self {
             Self::Voice(_) => ProbeKind::Voice { discovery_every: RECONNECT_EVERY },
+            Self::Stun(_) => ProbeKind::Stun,
+            Self::Stamp(_) => ProbeKind::Stamp,
             Self::Icmp(_) => ProbeKind::Icmp,
             Self::Tcp(_) => ProbeKind::Tcp,
             Self::Dns { name, record_type, .. } => ProbeKind::Dns(Question::new(name, *record_type)),

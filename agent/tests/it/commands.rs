@@ -120,7 +120,9 @@ async fn run_says_who_it_is_measures_and_ends_with_nothing_left_behind() {
     until("a batch", || !collector.requests().is_empty()).await;
     let (code, log) = run.stop();
     assert_eq!(code, Some(0), "{log}");
-    assert!(!log.contains("stay behind") && !log.contains("WARN"), "{log}");
+    // A machine that stalls for an interval makes probes missed, and the log may say so.
+    let warned = log.lines().any(|line| line.contains("WARN") && !line.contains("probes are missed"));
+    assert!(!log.contains("stay behind") && !warned, "{log}");
 }
 
 #[test]

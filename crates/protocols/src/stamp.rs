@@ -32,13 +32,15 @@ pub struct Reflection {
     pub dwell: Duration,
 }
 
-/// Why a packet is not a reflection.
+/// Why a packet is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("{found} bytes; a reflection has at least 44")]
+    #[error("{found} bytes; there should be at least 44")]
     Size { found: usize },
     #[error("sent before it was received")]
     Backwards,
+    #[error("it does not end in zeros, so it is no sender's")]
+    NotATest,
 }
 
 /// Offset between the epochs of NTP (1900) and Unix (1970), in seconds.
@@ -69,6 +71,16 @@ pub fn request(test: Test) -> [u8; PACKET_BYTES] {
     bytes
 }
 
+/// Reads a sender's packet; what follows the test, of extensions, is not looked at.
+pub fn parse_test(packet: &[u8]) -> Result<Test, Malformed> {
+    let packet: &[u8; PACKET_BYTES] = packet.first_chunk().ok_or(Malformed::Size { found: packet.len() })?;
+    // It ends in zeros. A reflection does not, so two reflectors never talk to each other.
+    if packet[16..].iter().any(|&byte| byte != 0) {
+        return Err(Malformed::NotATest);
+    }
+    Ok(Test { sequence: word(packet, 0), sent: Ntp(long(packet, 4)), session: short(packet, 14) })
+}
+
 pub fn parse_reflection(packet: &[u8]) -> Result<Reflection, Malformed> {
     let packet: &[u8; PACKET_BYTES] = packet.first_chunk().ok_or(Malformed::Size { found: packet.len() })?;
     let (sent, received) = (Ntp(long(packet, 4)), Ntp(long(packet, 16)));
@@ -80,11 +92,8 @@ pub fn parse_reflection(packet: &[u8]) -> Result<Reflection, Malformed> {
 /// What a stateless reflector says to a packet that came at `received` with that TTL, sent at `sent`; or nothing. Longer
 /// questions, of senders with extensions, are answered without them.
 pub fn answer(packet: &[u8], ttl: u8, received: Ntp, sent: Ntp) -> Option<[u8; PACKET_BYTES]> {
+    parse_test(packet).ok()?;
     let question: &[u8; PACKET_BYTES] = packet.first_chunk()?;
-    // A sender's packet ends in zeros. A reflection does not, so two reflectors never talk to each other.
-    if question[16..].iter().any(|&byte| byte != 0) {
-        return None;
-    }
     let mut bytes = [0; PACKET_BYTES];
     bytes[..4].copy_from_slice(&question[..4]);
     bytes[4..12].copy_from_slice(&sent.0.to_be_bytes());
@@ -129,6 +138,7 @@ mod tests {
         ) {
             let test = Test { sequence, sent: Ntp(sent), session };
             let dwell = Duration::from_nanos(dwell);
+            prop_assert_eq!(parse_test(&request(test)), Ok(test));
             let said = answer(&request(test), ttl, RECEIVED, after(RECEIVED, dwell)).unwrap();
             let reflection = parse_reflection(&said).unwrap();
             prop_assert_eq!((reflection.test, reflection.sequence), (test, sequence));

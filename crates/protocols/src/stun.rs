@@ -27,7 +27,7 @@ pub struct Binding {
 pub enum Malformed {
     #[error("{found} bytes; a message has at least 20")]
     Size { found: usize },
-    #[error("type {found:#06x} is not that of a binding success")]
+    #[error("type {found:#06x}")]
     Type { found: u16 },
     #[error("magic cookie {found:#010x}")]
     Cookie { found: u32 },
@@ -61,6 +61,11 @@ pub fn request(transaction: TransactionId) -> [u8; REQUEST_BYTES] {
     bytes
 }
 
+/// The transaction of a request.
+pub fn parse_request(packet: &[u8]) -> Result<TransactionId, Malformed> {
+    open(packet, BINDING_REQUEST).map(|(transaction, _)| transaction)
+}
+
 pub fn parse_success(packet: &[u8]) -> Result<Binding, Malformed> {
     let (transaction, mut attributes) = open(packet, BINDING_SUCCESS)?;
     while !attributes.is_empty() {
@@ -74,7 +79,7 @@ pub fn parse_success(packet: &[u8]) -> Result<Binding, Malformed> {
 
 /// What a reflector says to a packet, or nothing. Never longer than the question, and never itself a question.
 pub fn answer(packet: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
-    let (transaction, _) = open(packet, BINDING_REQUEST).ok()?;
+    let transaction = parse_request(packet).ok()?;
     let (family, masked) = match from.ip().to_canonical() {
         IpAddr::V4(ip) => (IPV4, (u32::from(ip) ^ COOKIE).to_be_bytes().to_vec()),
         IpAddr::V6(ip) => (IPV6, (u128::from(ip) ^ mask_v6(transaction)).to_be_bytes().to_vec()),

@@ -81,6 +81,14 @@ pub fn parse_ping(packet: &[u8]) -> Result<u32, Malformed> {
     open_ping(packet, PONG)
 }
 
+/// Which question a packet is, and the number in it: a ping's sequence, or a discovery's SSRC.
+pub fn parse_question(packet: &[u8]) -> Result<(Question, u32), Malformed> {
+    match open_ping(packet, PING) {
+        Ok(sequence) => Ok((Question::Ping, sequence)),
+        Err(_) => open_discovery(packet, REQUEST).map(|(ssrc, _)| (Question::Discovery, ssrc.0)),
+    }
+}
+
 /// What a reflector says to a packet, or nothing. Never longer than the question, and never itself a question, so that
 /// reflectors neither amplify nor talk to each other for ever.
 pub fn answer(packet: &[u8], from: SocketAddr) -> Option<Answer> {
@@ -197,6 +205,7 @@ mod tests {
             prop_assert_eq!(said.question(), Question::Discovery);
             let seen = Discovery { ssrc: Ssrc(ssrc), address: from.ip().to_canonical(), port: from.port() };
             prop_assert_eq!(parse_discovery(&said), Ok(seen));
+            prop_assert_eq!(parse_question(&discovery_request(Ssrc(ssrc))), Ok((Question::Discovery, ssrc)));
         }
 
         #[test]
@@ -204,6 +213,7 @@ mod tests {
             let said = answer(&ping_request(sequence), from).unwrap();
             prop_assert_eq!(said.question(), Question::Ping);
             prop_assert_eq!(parse_ping(&said), Ok(sequence));
+            prop_assert_eq!(parse_question(&ping_request(sequence)), Ok((Question::Ping, sequence)));
         }
 
         #[test]
