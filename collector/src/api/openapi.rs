@@ -65,7 +65,8 @@ pub(super) fn array_of<T: ToSchema>() -> Array {
 fn complete(document: &mut utoipa::openapi::OpenApi) {
     document.components.iter_mut().flat_map(|components| components.schemas.values_mut()).for_each(require_nullable);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post].into_iter().flatten().for_each(complete_operation);
+        let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete];
+        operations.into_iter().flatten().for_each(complete_operation);
     }
 }
 

@@ -1,18 +1,19 @@
 //! `GET /api/v1/paths`: every path with its numbers over a window.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use telemetry::{Family, Name, RegionName, Series, ServiceName, TargetId, Wall};
+use telemetry::{Family, Label, LabelValue, Labels, Name, PathId, RegionName, Series, ServiceName, TargetId, Wall};
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
 use crate::problem::Problem;
-use crate::rings::HORIZON;
+use crate::rings::{HORIZON, Rings, SeriesId};
 use crate::state::State as Concluded;
 
 #[derive(Deserialize, IntoParams)]
@@ -55,6 +56,20 @@ pub(super) struct Item {
     confirms: u64,
     /// Of the newest sample.
     age_s: f64,
+    /// The same samples, apart by what was learned of the answers; empty where that is nothing.
+    variants: Vec<Variant>,
+}
+
+/// What the series of a path that have these labels saw.
+#[derive(Serialize, ToSchema)]
+struct Variant {
+    #[schema(value_type = BTreeMap<Label, LabelValue>)]
+    labels: Labels,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    /// Round-trip loss, 0–1.
+    loss: Option<f64>,
+    samples: u64,
 }
 
 /// Every path with its figures over a window.
@@ -73,20 +88,18 @@ pub(super) async fn list(
         let asked = is(&wanted.source, first.source.as_str())
             && is(&wanted.service, first.service.as_str())
             && is(&wanted.region, first.region.as_str());
-        asked.then(|| {
-            let seen = state.rings.merge(series.iter().copied(), from, Wall(u64::MAX));
-            Item::of(&state, id.to_string(), first, &seen)
-        })
+        asked.then(|| Item::of(&state, id, series, first, from))
     });
     Ok(Json(List::new(items.collect(), state.now)))
 }
 
 impl Item {
-    fn of(state: &Concluded, id: String, series: &Series, seen: &crate::rings::Seen) -> Self {
+    fn of(state: &Concluded, id: PathId, all: &[SeriesId], series: &Series, from: Wall) -> Self {
+        let seen = state.rings.merge(all.iter().copied(), from, Wall(u64::MAX));
         let primary = state.policy.as_ref().is_some_and(|policy| Concluded::is_primary(policy, series));
         let cell = state.cells.get(&CellKey::of(series)).filter(|_| primary);
         Self {
-            id,
+            id: id.to_string(),
             source: series.source.clone(),
             target: series.target.clone(),
             region: series.region.clone(),
@@ -106,8 +119,29 @@ impl Item {
             samples: seen.samples(),
             confirms: 0,
             age_s: state.now.since(seen.newest).as_secs_f64(),
+            variants: variants(&state.rings, all, from),
         }
     }
+}
+
+/// Those that saw anything from there on.
+fn variants(rings: &Rings, all: &[SeriesId], from: Wall) -> Vec<Variant> {
+    let mut series: BTreeMap<&Labels, Vec<SeriesId>> = BTreeMap::new();
+    for id in all {
+        series.entry(&rings.get(*id).series.labels).or_default().push(*id);
+    }
+    if series.keys().all(|labels| labels.is_empty()) {
+        return Vec::new();
+    }
+    let seen = series.into_iter().map(|(labels, series)| (labels, rings.merge(series, from, Wall(u64::MAX))));
+    let variants = seen.filter(|(_, seen)| seen.samples() > 0).map(|(labels, seen)| Variant {
+        labels: labels.clone(),
+        p50_ms: seen.quantile_ms(0.50),
+        p95_ms: seen.quantile_ms(0.95),
+        loss: seen.loss(),
+        samples: seen.samples(),
+    });
+    variants.collect()
 }
 
 /// `30s` by default, at most what is kept.

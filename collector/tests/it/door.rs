@@ -1,5 +1,6 @@
 //! A collector without its listener, and batches to put through its door.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use runtime::{Clock, Shutdown};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
-use telemetry::{Family, Outcome, Series, Wall, Window};
+use telemetry::{Family, Histogram, Labels, Outcome, Series, Wall, Window};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -175,7 +176,11 @@ pub(crate) fn body(clock: Clock) -> Vec<u8> {
 
 /// Three replies that this agent in fra saw.
 pub(crate) fn body_of(agent: &str, begin: Wall, end: Wall) -> Vec<u8> {
-    let series = Series {
+    batch(vec![(series(agent), replies(&[90, 91, 92]))], begin, end)
+}
+
+pub(crate) fn series(agent: &str) -> Series {
+    Series {
         agent: agent.parse().unwrap(),
         source: "fra".parse().unwrap(),
         target: "iad-voice-1".parse().unwrap(),
@@ -185,14 +190,27 @@ pub(crate) fn body_of(agent: &str, begin: Wall, end: Wall) -> Vec<u8> {
         phase: "rtt".parse().unwrap(),
         family: Family::Ipv4,
         confirm: false,
-        labels: telemetry::Labels::new(),
-    };
-    let replies = Scratch::default().fold([90, 91, 92].map(Duration::from_millis));
-    let window = Window { begin, end, outcomes: [(Outcome::Reply, replies)].into() };
-    let sender =
-        Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };
-    let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
-    encode(&sender, &[Measured { subject, window }], &AgentHealth { begin, end, ..AgentHealth::default() })
+        labels: Labels::new(),
+    }
+}
+
+pub(crate) type Outcomes = BTreeMap<Outcome, Histogram>;
+
+pub(crate) fn replies(ms: &[u64]) -> Outcomes {
+    let replies = Scratch::default().fold(ms.iter().copied().map(Duration::from_millis));
+    [(Outcome::Reply, replies)].into()
+}
+
+/// What one agent saw in one window, one series or several.
+pub(crate) fn batch(seen: Vec<(Series, Outcomes)>, begin: Wall, end: Wall) -> Vec<u8> {
+    let Series { agent, source, .. } = seen[0].0.clone();
+    let sender = Sender { agent, source, zone: None, version: "0".to_owned() };
+    let measured = seen.into_iter().map(|(series, outcomes)| {
+        let subject = Arc::new(Subject { series, address: "127.0.0.1".to_owned(), port: None, transport: "udp" });
+        Measured { subject, window: Window { begin, end, outcomes } }
+    });
+    let measured: Vec<_> = measured.collect();
+    encode(&sender, &measured, &AgentHealth { begin, end, ..AgentHealth::default() })
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

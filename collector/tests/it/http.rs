@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
+use telemetry::{Label, Labels};
 use tempfile::TempDir;
 
-use crate::door::{Door, Events, body, gzip};
+use crate::door::{Door, Events, batch, body, gzip, replies, series};
 
 #[tokio::test]
 async fn a_batch_is_counted_once_however_often_it_comes_and_whatever_restarts() {
@@ -48,6 +49,32 @@ async fn what_is_not_a_batch_is_refused_for_its_own_reason_and_changes_nothing()
     let (status, problem) = door.post("1", None, body(door.clock)).await;
     assert_eq!((status, problem["code"].as_str()), (StatusCode::CONFLICT, Some("conflict")));
     assert_eq!(door.samples().await, 3);
+}
+
+#[tokio::test]
+async fn a_path_is_one_and_shows_its_labels_apart() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let labelled = |cache: &[&str]| {
+        let labels: Labels = cache.iter().map(|cache| (Label::Cache, cache.parse().unwrap())).collect();
+        telemetry::Series { labels, ..series("fra-1") }
+    };
+    let now = door.clock.wall();
+    let seen = [(labelled(&["hit"]), &[10, 11][..]), (labelled(&["miss"]), &[90]), (labelled(&[]), &[20])];
+    let seen = seen.map(|(series, ms)| (series, replies(ms))).to_vec();
+    assert_eq!(door.post("1", None, batch(seen, now, now)).await.0, StatusCode::OK);
+    door.mark().await;
+    let paths = door.json("/api/v1/paths?window=15m").await;
+    let [path] = paths["items"].as_array().unwrap().as_slice() else { panic!("one path: {paths}") };
+    assert_eq!((&path["id"], &path["samples"]), (&"14f948e2edaa77ec".into(), &4.into()));
+    let variants = path["variants"].as_array().unwrap().iter();
+    let told = variants.map(|it| (&it["labels"], it["samples"].as_u64(), it["p50_ms"].as_f64().map(f64::round)));
+    let told: Vec<_> = told.collect();
+    let expected = [
+        (&json!({}), Some(1), Some(20.0)),
+        (&json!({"cache": "hit"}), Some(2), Some(10.0)),
+        (&json!({"cache": "miss"}), Some(1), Some(90.0)),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@ use std::fs;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use serde_json::{Value, json};
+use telemetry::{Label, Series};
 use tempfile::TempDir;
 
-use crate::door::{Door, Events, body};
+use crate::door::{Door, Events, batch, replies, series};
 use crate::schema::Schema;
 
 const COMMITTED: &str = "../dashboards/web/openapi.json";
@@ -33,9 +34,11 @@ async fn what_is_answered_is_what_is_described() {
     };
     let foreign =
         json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "x", "sum": {"dataPoints": [{}]}}]}]}]});
+    let (now, labels) = (door.clock.wall(), [(Label::Cache, "hit".parse().unwrap())].into());
+    let labelled = Series { labels, ..series("fra-1") };
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let questions = [
-        ("exportMetrics", post("application/x-protobuf", body(door.clock)), 200),
+        ("exportMetrics", post("application/x-protobuf", batch(vec![(labelled, replies(&[10]))], now, now)), 200),
         ("exportMetrics", post("application/json", b"{}".to_vec()), 200),
         ("exportMetrics", post("application/json", foreign.to_string().into()), 200),
         ("exportMetrics", post("text/plain", Vec::new()), 415),

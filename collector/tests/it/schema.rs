@@ -39,6 +39,12 @@ impl<'a> Schema<'a> {
                     let fields = value.as_object().into_iter().flat_map(Map::values);
                     fields.clone().try_for_each(|field| self.of(wanted).check(field)).map(|()| true)?
                 }
+                "propertyNames" => {
+                    let mut names = value.as_object().into_iter().flat_map(Map::keys);
+                    names.try_for_each(|name| self.of(wanted).check(&name.as_str().into())).map(|()| true)?
+                }
+                "minLength" => value.as_str().map(str::len) >= wanted.as_u64().map(|least| least as usize),
+                "maxLength" => value.as_str().map(str::len) <= wanted.as_u64().map(|most| most as usize),
                 "description" | "properties" | "required" | "allOf" => true,
                 other => return fault(format!("{other} is a keyword that this validator does not know")),
             };

@@ -34,7 +34,7 @@ pub type Labels = BTreeMap<Label, LabelValue>;
 macro_rules! labels {
     ($($(#[$doc:meta])* $label:ident = $attribute:literal as $word:literal)+) => {
         /// A closed set: every label multiplies the series.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Label {
             $($(#[$doc])* $label,)+
@@ -76,8 +76,9 @@ labels! {
 }
 
 /// 1 to [`MAX_LABEL_BYTES`] printable ASCII characters without quotes and backslashes, cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 63, description = "Printable ASCII.")]
 pub struct LabelValue(Arc<str>);
 
 pub const MAX_LABEL_BYTES: usize = 63;
