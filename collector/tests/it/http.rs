@@ -1,7 +1,7 @@
 //! The door: what ingest takes and refuses, and what the hints answer.
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 use serde_json::{Value, json};
 use telemetry::{Label, Labels};
 use tempfile::TempDir;
@@ -155,12 +155,43 @@ async fn an_unknown_name_is_answered_with_the_known_ones() {
     assert_eq!(bad["code"], "query");
 }
 
+/// With the page built or not: both must hold.
 #[tokio::test]
-async fn the_page_may_load_nothing_from_elsewhere() {
+async fn the_page_may_run_and_load_nothing_but_its_own_files() {
     let door = Door::open(TempDir::new().unwrap()).await;
     let (status, headers, page) = door.ask(Request::get("/").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
     let page = String::from_utf8(page).unwrap();
     assert!(page.contains("Isochrone") && !page.contains("https://"), "{page}");
+    assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("<script>"), "{page}");
+}
+
+#[tokio::test]
+async fn what_the_page_is_made_of_is_kept_for_good_and_the_page_itself_is_asked_for_each_time() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let ask = async |path: &str, known: Option<HeaderValue>| {
+        let request = Request::get(path);
+        let request = if let Some(tag) = known { request.header("if-none-match", tag) } else { request };
+        door.ask(request.body(Body::empty()).unwrap()).await
+    };
+    let (_, headers, page) = ask("/", None).await;
+    assert_eq!(headers["cache-control"], "no-cache");
+    let page = String::from_utf8(page).unwrap();
+    let assets: Vec<_> = page.split('"').filter(|text| text.starts_with("./assets/")).collect();
+    if assets.is_empty() {
+        assert!(page.contains("npm --prefix dashboards/web run build"), "a page that was not built says how: {page}");
+        return;
+    }
+    let (status, _, body) = ask("/", Some(headers["etag"].clone())).await;
+    assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
+    for asset in assets {
+        let (status, headers, _) = ask(&asset[1..], None).await;
+        assert_eq!(
+            (status, headers["cache-control"].as_bytes()),
+            (StatusCode::OK, b"public, max-age=31536000, immutable".as_slice())
+        );
+    }
+    assert_eq!(ask("/assets/none.js", None).await.0, StatusCode::NOT_FOUND);
 }

@@ -15,6 +15,7 @@ use e2e::{World, WorldOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cargo::{self, PROFILE};
+use crate::web;
 use script::Script;
 use table::Table;
 
@@ -39,6 +40,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let script = options.fault_script.as_deref().map(Script::load).transpose()?;
+    web::build()?;
     cargo::run(&[
         "build",
         "--profile",

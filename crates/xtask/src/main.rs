@@ -6,6 +6,7 @@ mod cargo;
 mod demo;
 mod setup;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    setup::ensure_tools()?;
+    setup::ensure(&setup::TO_BUILD)?;
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Test => test::run(),

@@ -1,15 +1,18 @@
-//! What must be on the machine beside Rust: a C compiler, for the crates that bind C. Installed where we may, named where not.
+//! What must be on the machine beside Rust: a C compiler, for the crates that bind C; Node, which builds the page; and a browser,
+//! in which it is tested. Installed where we may, named where not.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
 /// A program, and Debian's package that brings it.
-const NEEDED: [(&str, &str); 1] = [("cc", "build-essential")];
+pub(crate) type Tool = (&'static str, &'static str);
 
-pub(crate) fn ensure_tools() -> anyhow::Result<()> {
-    let missing: Vec<_> =
-        NEEDED.into_iter().filter(|(program, _)| !runs(program)).map(|(_, package)| package).collect();
+pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
+pub(crate) const TO_BROWSE: [Tool; 1] = [("chromium", "chromium")];
+
+pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
