@@ -10,8 +10,7 @@ export interface Line {
 }
 
 // What they mean for who reads this at night; nothing is said where all is as usual.
-const BASES: Record<Hint['basis'], string | null> = {
-  measured: null,
+const BASES: Record<string, string> = {
   last_known_good: 'Measurements are missing, so the last good list stands.',
   prior: 'Too few samples: this order is by distance, not measured.',
   fail_open: 'Too much looks bad at once: the list stays open, so that nobody is left without a region.',
@@ -33,7 +32,7 @@ export function lines(hint: Hint, chosen: string | null, now: number): Line[] {
   if (Date.parse(hint.stale_after) < now) {
     tell('Stale.', `Since ${clock(Date.parse(hint.stale_after), now)}; routers may use it until ${clock(Date.parse(hint.valid_until), now)}.`, 'slow');
   }
-  tell('Basis.', BASES[hint.basis], 'slow');
+  tell('Basis.', BASES[hint.basis] ?? null, 'slow');
   if (hint.mode === 'shadow') tell('Shadow.', 'Shown here, not served to routers.');
   if (first) tell(`Why ${first.region}.`, `${capital(sentence(first.reason))} ${stability(hint, now)}`);
   if (asked) tell(`Why not ${asked.region}.`, capital(sentence(asked.reason)));

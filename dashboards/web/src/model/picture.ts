@@ -1,7 +1,7 @@
 // What the page knows: a fold of the collector's stream. Pure. Maps are replaced, never changed, and an item that did not
 // change stays the same object, so that who shows it need not look twice.
 
-import type { Cell, CellState, HealthName, Hint, Region, StreamEvent } from './wire';
+import type { Cell, CellState, Health, Hint, Region, StreamEvent } from './wire';
 
 export interface Picture {
   /** By service, then by `source/region`. */
@@ -118,6 +118,6 @@ export const MARKS: Record<CellState, string> = { ok: '·', slow: '▴', lossy: 
 export const STATE_WORDS: Record<CellState, string> = {
   ok: 'ok', slow: 'slow for this path', lossy: 'lossy', down: 'down', unknown: 'unknown', stale: 'stale',
 };
-export const HEALTH_MARKS: Record<HealthName, string> = { healthy: '·', degraded: '▴', down: '✕', unknown: '?' };
+export const HEALTH_MARKS: Record<Health, string> = { healthy: '·', degraded: '▴', down: '✕', unknown: '?' };
 /** From worst to best. */
-export const HEALTHS: readonly HealthName[] = ['down', 'degraded', 'unknown', 'healthy'];
+export const HEALTHS: readonly Health[] = ['down', 'degraded', 'unknown', 'healthy'];

@@ -3,7 +3,7 @@
 import { isBad, layersOf, suspects, worst } from './blame';
 import { pictureAge, modeOf, sampleAge, wall, type Known } from './mode';
 import { cellsOf, tableOf, type MeasuredCell, type Table } from './picture';
-import type { CellState, HealthName, Region } from './wire';
+import type { CellState, Health, Region } from './wire';
 import { clock, duration, listing, plural, sentence } from './write';
 
 export type Tone = 'ok' | 'slow' | 'lossy' | 'down' | 'quiet';
@@ -64,7 +64,7 @@ function lastPicture({ picture, heard, clock: kept }: Known, service: string | n
 /** The state of the world, worst first: regions down, regions degraded, a source's own fault, single pairs, all well. */
 function sayWorld(regions: Region[], table: Table | null, here: number): Saying {
   const more = table ? pairsLine(table) : '';
-  const of = (health: HealthName) => regions.filter(region => region.health === health);
+  const of = (health: Health) => regions.filter(region => region.health === health);
   for (const health of ['down', 'degraded'] as const) {
     const items = of(health);
     if (items.length) return sayRegions(items, health, of, table, more, here);
@@ -110,7 +110,7 @@ function sayWorld(regions: Region[], table: Table | null, here: number): Saying 
   return { tone: 'ok', strong: 'All is well:', rest: ` ${all}`, more };
 }
 
-function sayRegions(items: Region[], health: 'down' | 'degraded', of: (health: HealthName) => Region[], table: Table | null, more: string, here: number): Saying {
+function sayRegions(items: Region[], health: 'down' | 'degraded', of: (health: Health) => Region[], table: Table | null, more: string, here: number): Saying {
   const first = items.reduce((a, b) => (Date.parse(a.since) <= Date.parse(b.since) ? a : b));
   const since = `${items.length > 1 ? ', the first' : ''} since ${clock(Date.parse(first.since), here)}.`;
   const rest = (['degraded', 'unknown'] as const).filter(other => other !== health && of(other).length);
