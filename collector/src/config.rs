@@ -41,7 +41,15 @@ impl Config {
             Some(Self {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8460))),
                 data_dir: data_dir?.into(),
-                policy: Policy { window, regions, services, targets, health: HealthPolicy::default(), hints },
+                policy: Policy {
+                    window,
+                    regions,
+                    services,
+                    targets,
+                    health: HealthPolicy::default(),
+                    hints,
+                    receivers: BTreeMap::new(),
+                },
                 limits,
             })
         })

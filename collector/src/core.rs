@@ -131,12 +131,17 @@ impl Core {
 
     fn publish(&self, effects: Vec<Effect>) {
         let mut board = Board::default();
-        for Effect::Hint(document) in effects {
+        for effect in effects {
+            // The outbox is read off the state.
+            let Effect::Hint(document) = effect else { continue };
             if let Some(rendered) = Rendered::of(document) {
                 board.insert((rendered.document.source.clone(), rendered.document.service.clone()), Arc::new(rendered));
             }
         }
-        self.board.store(Arc::new(board));
+        // Hints come all at once or not at all.
+        if !board.is_empty() {
+            self.board.store(Arc::new(board));
+        }
         self.told.send_replace(());
     }
 }
@@ -158,7 +163,7 @@ impl Snapshots {
         self.board.load_full()
     }
 
-    /// Tells of every judgement from now on; ends with the fold. Subscribe first, then look: nothing is missed in between.
+    /// Tells of everything that is published from now on; ends with the fold. Subscribe first, then look: nothing is missed in between.
     pub fn news(&self) -> watch::Receiver<()> {
         let mut told = self.told.clone();
         told.mark_unchanged();

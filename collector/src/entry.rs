@@ -1,9 +1,11 @@
 //! What the log holds, in order, and how a record of it is written.
 //!
 //! A record is one tag byte and a body. `O`: a batch as it was received, still compressed, behind its postcard envelope.
-//! `M`: a time mark, eight bytes. `C`: a policy, postcard.
+//! `M`: a time mark, eight bytes. `P`: a policy, postcard. `D`: what became of one attempt to deliver, postcard.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Histogram, Origin, Outcome, RegionName, Series, Wall};
@@ -16,6 +18,7 @@ pub enum Entry {
     Batch(Batch),
     Config { at: Wall, policy: Arc<Policy> },
     Mark { now: Wall },
+    Attempt(Attempt),
 }
 
 /// What was sent, decoded.
@@ -56,6 +59,41 @@ pub struct Vitals {
     pub spool_bytes: u64,
 }
 
+/// A row of the outbox: the rows of a log are counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RowId(pub u64);
+
+/// What became of one attempt to deliver a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub row: RowId,
+    /// Of this row's attempts, from 1.
+    pub number: u32,
+    pub at: Wall,
+    pub answer: Answer,
+}
+
+/// What a receiver said, or why it could not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Status { code: u16, retry_after: Option<Duration> },
+    Timeout,
+    Connection(Fault),
+}
+
+/// What kept a connection from being made, or broke it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The name has no address.
+    Unresolved,
+    /// It has only addresses that this receiver may not have.
+    Forbidden,
+    Connect,
+    /// The connection was there and broke.
+    Broken,
+}
+
 /// What is known of a batch without opening it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -77,6 +115,7 @@ pub enum Record<'a> {
     Batch(Envelope, &'a [u8]),
     Config(Wall, Policy),
     Mark(Wall),
+    Attempt(Attempt),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +134,8 @@ impl Record<'_> {
                 record.extend_from_slice(body);
                 record
             }
-            Self::Config(at, policy) => postcard::to_extend(&(at, policy), vec![b'C'])?,
+            Self::Config(at, policy) => postcard::to_extend(&(at, policy), vec![b'P'])?,
+            Self::Attempt(attempt) => postcard::to_extend(attempt, vec![b'D'])?,
             Self::Mark(now) => [&b"M"[..], &now.0.to_le_bytes()].concat(),
         })
     }
@@ -106,15 +146,29 @@ impl Record<'_> {
                 let (envelope, body) = postcard::take_from_bytes(rest)?;
                 Ok(Record::Batch(envelope, body))
             }
-            Some((b'C', rest)) => {
+            Some((b'P', rest)) => {
                 let (at, policy) = postcard::from_bytes(rest)?;
                 Ok(Record::Config(at, policy))
             }
+            Some((b'D', rest)) => Ok(Record::Attempt(postcard::from_bytes(rest)?)),
             Some((b'M', rest)) => {
                 let nanos = rest.try_into().map_err(|_| RecordError::Kind)?;
                 Ok(Record::Mark(Wall(u64::from_le_bytes(nanos))))
             }
             _ => Err(RecordError::Kind),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { code, .. } => write!(f, "status {code}"),
+            Self::Timeout => write!(f, "no answer in time"),
+            Self::Connection(Fault::Unresolved) => write!(f, "its name has no address"),
+            Self::Connection(Fault::Forbidden) => write!(f, "its name has only private addresses"),
+            Self::Connection(Fault::Connect) => write!(f, "no connection"),
+            Self::Connection(Fault::Broken) => write!(f, "the connection broke"),
         }
     }
 }

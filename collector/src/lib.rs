@@ -3,6 +3,7 @@
 //! Start at [`state`]: `State`, `Entry` and `Effect` are the whole program; the rest carries bytes to and from them.
 
 pub mod agents;
+pub mod alerts;
 pub mod api;
 pub mod bodies;
 pub mod cells;

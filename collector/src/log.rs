@@ -104,6 +104,7 @@ fn decode(position: Position, bytes: &[u8], catalog: &mut Catalog) -> Result<Ent
     let record = Record::decode(bytes).map_err(|fault| LogError::Record { position, fault })?;
     Ok(match record {
         Record::Mark(now) => Entry::Mark { now },
+        Record::Attempt(attempt) => Entry::Attempt(attempt),
         Record::Config(at, policy) => Entry::Config { at, policy: Arc::new(policy) },
         Record::Batch(envelope, body) => {
             // What is in the log was within the limits of its day.

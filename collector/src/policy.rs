@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::geo::Coordinates;
-use telemetry::{Name, RegionName, ServiceName, TargetId};
+use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 use utoipa::ToSchema;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,7 @@ pub struct Policy {
     pub targets: BTreeMap<TargetId, Target>,
     pub health: HealthPolicy,
     pub hints: HintPolicy,
+    pub receivers: BTreeMap<ReceiverName, Receiver>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,13 @@ pub struct Target {
     pub region: RegionName,
     /// What routers are told.
     pub advertise: Vec<String>,
+}
+
+/// Who hears alerts, without what it takes to reach them: that stays out of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// A hash of its URL: another URL is another endpoint.
+    pub endpoint: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, Series, Wall};
 
 use crate::agents::Agents;
+use crate::alerts::Alerts;
 use crate::cells::Cells;
 use crate::entry::{Batch, Entry, Point};
 use crate::hints::{HintDocument, Hints, View};
@@ -32,6 +33,7 @@ pub struct State {
     pub cells: Cells,
     pub regions: Regions,
     pub hints: Hints,
+    pub alerts: Alerts,
     pub tally: Tally,
 }
 
@@ -53,6 +55,8 @@ pub struct Tally {
 #[derive(Debug, Clone)]
 pub enum Effect {
     Hint(Arc<HintDocument>),
+    /// Rows came into the outbox, or one of them was answered.
+    Outbox,
 }
 
 impl State {
@@ -61,6 +65,10 @@ impl State {
             Entry::Batch(batch) => self.absorb(batch),
             Entry::Config { at, policy } => self.adopt(*at, policy),
             Entry::Mark { now } => self.judge(*now),
+            Entry::Attempt(attempt) => {
+                self.alerts.outbox.learn(attempt, self.epoch);
+                vec![Effect::Outbox]
+            }
         }
     }
 
@@ -120,10 +128,11 @@ impl State {
             self.epoch = at;
         }
         self.policy = Some(Arc::clone(policy));
+        self.alerts.adopt(policy);
         Vec::new()
     }
 
-    /// Cells first, then regions, then hints, each from the one before.
+    /// Cells first, then regions, then hints and alerts, each from the one before.
     fn judge(&mut self, now: Wall) -> Vec<Effect> {
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         self.now = self.now.max(now);
@@ -133,7 +142,8 @@ impl State {
         let mut hints = std::mem::take(&mut self.hints);
         hints.rank(&self.view(&policy), &sources);
         self.hints = hints;
-        self.hints()
+        let told = self.alerts.judge(self.regions.iter(), &policy, self.now);
+        self.hints().into_iter().chain(told.then_some(Effect::Outbox)).collect()
     }
 
     /// Every hint as it stands.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use collector::cells::CellKey;
 use collector::entry::{Batch, Entry, Point, Report, Vitals};
 use collector::hints::HintDocument;
-use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Region, Service, Target};
+use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Receiver, Region, Service, Target};
 use collector::snapshot;
 use collector::state::{Effect, State};
 use serde::Deserialize;
@@ -55,6 +55,10 @@ struct Expected {
     /// How often the first place has changed since it was first measured.
     changes: BTreeMap<RegionName, usize>,
     reason: BTreeMap<RegionName, String>,
+    /// What the newest alert about a region is: `firing`, `critical`, and why.
+    alerts: BTreeMap<RegionName, String>,
+    /// What receivers were told about a region so far: `warning critical resolved`, or `nothing`.
+    told: BTreeMap<RegionName, String>,
 }
 
 #[test]
@@ -151,8 +155,10 @@ impl<'a> Run<'a> {
                 self.state = snapshot::decode(&snapshot::encode(&self.state).unwrap()).unwrap();
             }
             let now = BEGIN + Duration::from_secs(self.second);
-            for Effect::Hint(hint) in self.state.apply(&Entry::Mark { now }) {
-                self.note(hint);
+            for effect in self.state.apply(&Entry::Mark { now }) {
+                if let Effect::Hint(hint) = effect {
+                    self.note(hint);
+                }
             }
         }
     }
@@ -231,6 +237,20 @@ impl<'a> Run<'a> {
         for (source, wanted) in &expected.reason {
             same(format!("reason of {source}"), self.hints[source].ranked[0].reason.clone(), wanted);
         }
+        for (region, wanted) in &expected.alerts {
+            let alert = self.state.alerts.iter().find(|alert| alert.notice.region == *region);
+            let found = alert.map_or("none".to_owned(), |alert| {
+                format!("{} {} {}", alert.state.as_str(), alert.notice.severity.as_str(), alert.notice.finding)
+            });
+            same(format!("alert about {region}"), found, wanted);
+        }
+        for (region, wanted) in &expected.told {
+            let rows = self.state.alerts.outbox.iter().filter(|row| row.notice.region == *region);
+            let words = rows.map(|row| row.notice.ended.map_or(row.notice.severity.as_str(), |_| "resolved"));
+            let found = words.collect::<Vec<_>>().join(" ");
+            let found = if found.is_empty() { "nothing".to_owned() } else { found };
+            same(format!("told about {region}"), if found == *wanted { found } else { format!("“{found}”") }, wanted);
+        }
         for (source, wanted) in &expected.changes {
             same(format!("changes of {source}"), self.changes[source].to_string(), &wanted.to_string());
         }
@@ -257,6 +277,7 @@ fn policy(scenario: &Scenario) -> Policy {
         targets: scenario.regions.iter().map(target).collect(),
         health: HealthPolicy::default(),
         hints,
+        receivers: [("oncall".parse().unwrap(), Receiver { endpoint: 1 })].into(),
     }
 }
 

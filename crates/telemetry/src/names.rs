@@ -114,6 +114,8 @@ macro_rules! kinds_of_name {
 kinds_of_name! {
     /// One agent: a vantage.
     AgentId
+    /// Who hears alerts.
+    ReceiverName
     /// A cloud region, as a source or as the place of a target.
     RegionName
     /// gateway, voice, cdn, or a name of the operator's.

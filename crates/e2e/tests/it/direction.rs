@@ -24,6 +24,7 @@ const COLLECTOR: &[&str] = &[
     "cells",
     "regions",
     "hints",
+    "alerts",
     "state",
     "snapshot",
     "jobs",
