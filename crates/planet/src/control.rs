@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use runtime::{Clock, Shutdown};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::counts::Counts;
@@ -28,6 +29,8 @@ pub struct Control {
     /// Of the targets, in their order.
     pub addresses: Vec<SocketAddr>,
     pub faults: Book,
+    /// Which paths no fault takes down, by [`Planet::row`].
+    pub up: watch::Sender<Vec<bool>>,
     pub counts: Counts,
     pub lateness: Lateness,
 }
@@ -61,8 +64,9 @@ struct FaultRow<'a> {
 impl Control {
     pub fn new(planet: Arc<Planet>, addresses: Vec<SocketAddr>) -> Self {
         let counts = Counts::new(Arc::clone(&planet));
+        let up = watch::Sender::new(vec![true; planet.sources().count() * planet.targets().len()]);
         let (faults, lateness) = (Book::default(), Lateness::default());
-        Self { clock: Clock::start(), planet, addresses, faults, counts, lateness }
+        Self { clock: Clock::start(), planet, addresses, faults, up, counts, lateness }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocols::voice::Question;
 use serde::Serialize;
 
-use crate::model::{Planet, Source, TargetNo};
+use crate::model::{Planet, Service, Source, TargetNo};
 use crate::world::Reason;
 
 #[derive(Debug)]
@@ -21,8 +21,16 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Answered(Question),
-    /// A TCP connection was accepted.
+    /// A TCP connection was accepted, and nothing more came of it.
     Connected,
+    /// A handshake for what speaks there: a probe that goes no further is counted here as well.
+    Secured(Service),
+    Upgraded,
+    Greeted,
+    /// A heartbeat was answered, or a ping in its place.
+    Beaten,
+    /// An HTTP response was begun.
+    Responded,
     Dropped(Reason),
     /// The kernel did not take the answer.
     Unsent,
@@ -52,10 +60,16 @@ pub struct DroppedRow<'a> {
     pub count: u64,
 }
 
-const EVENTS: [Event; 7] = [
+const EVENTS: [Event; 13] = [
     Event::Answered(Question::Ping),
     Event::Answered(Question::Discovery),
     Event::Connected,
+    Event::Secured(Service::Gateway),
+    Event::Upgraded,
+    Event::Greeted,
+    Event::Beaten,
+    Event::Secured(Service::Cdn),
+    Event::Responded,
     Event::Dropped(Reason::Down),
     Event::Dropped(Reason::Lost),
     Event::Dropped(Reason::Nonsense),
@@ -103,10 +117,17 @@ impl Counts {
 
 impl Event {
     fn told(self) -> Told {
+        let answered = |probe, phase| Told::Answered { probe, phase };
         match self {
-            Self::Answered(Question::Ping) => Told::Answered { probe: "voice", phase: "rtt" },
-            Self::Answered(Question::Discovery) => Told::Answered { probe: "voice", phase: "discovery" },
-            Self::Connected => Told::Answered { probe: "tcp", phase: "connect" },
+            Self::Answered(Question::Ping) => answered("voice", "rtt"),
+            Self::Answered(Question::Discovery) => answered("voice", "discovery"),
+            Self::Connected => answered("tcp", "connect"),
+            Self::Secured(Service::Gateway) => answered("websocket", "tls"),
+            Self::Secured(_) => answered("http", "tls"),
+            Self::Upgraded => answered("websocket", "upgrade"),
+            Self::Greeted => answered("websocket", "hello"),
+            Self::Beaten => answered("websocket", "heartbeat"),
+            Self::Responded => answered("http", "first_byte"),
             Self::Dropped(Reason::Down) => Told::Dropped { reason: "down" },
             Self::Dropped(Reason::Lost) => Told::Dropped { reason: "lost" },
             Self::Dropped(Reason::Nonsense) => Told::Dropped { reason: "nonsense" },
@@ -133,8 +154,18 @@ mod tests {
         let document = counts.document();
         let id = counts.planet.targets()[1].id.as_str();
         let row = |source, probe, phase| AnsweredRow { source, target: id, probe, phase, count: 1 };
-        let answered = [("voice", "rtt"), ("voice", "discovery"), ("tcp", "connect")]
-            .map(|(probe, phase)| row("fra", probe, phase));
+        let answered = [
+            ("voice", "rtt"),
+            ("voice", "discovery"),
+            ("tcp", "connect"),
+            ("websocket", "tls"),
+            ("websocket", "upgrade"),
+            ("websocket", "hello"),
+            ("websocket", "heartbeat"),
+            ("http", "tls"),
+            ("http", "first_byte"),
+        ]
+        .map(|(probe, phase)| row("fra", probe, phase));
         assert_eq!(document.items, [answered.as_slice(), &[row("unknown", "tcp", "connect")]].concat());
         let dropped = ["down", "lost", "nonsense", "unsent"];
         assert_eq!(document.dropped, dropped.map(|reason| DroppedRow { source: "fra", target: id, reason, count: 1 }));

@@ -16,7 +16,7 @@ use crate::control::Control;
 use crate::counts::Event;
 use crate::crossing::{Asked, Crossing};
 use crate::faults::Fault;
-use crate::model::{Source, TargetNo};
+use crate::model::Source;
 use crate::queue::Queue;
 use crate::site::{Inbox, Reflector};
 use crate::world::{Ask, Fate, Passage, World};
@@ -44,13 +44,13 @@ pub fn run(control: &Control, reflectors: &[Reflector], crossings: &Asked, shutd
             for _ in 0..TURN {
                 let Some(packet) = reflectors[place].receive(&mut inbox, &control.clock)? else { break };
                 let source = control.planet.source_at(packet.from.ip());
-                let ask = Ask { source, target: TargetNo(place), packet };
-                consider(control, &mut world, &mut queue, &ask, &faults);
+                let ask = Ask { source, target: reflectors[place].target, packet };
+                consider(control, &mut world, &mut queue, place, &ask, &faults);
             }
         }
         while let Some((due, parcel)) = queue.pop(control.clock.mono()) {
             match parcel {
-                Parcel::Letter(letter) => post(control, &reflectors[letter.target.0], due, &letter),
+                Parcel::Letter(letter) => post(control, &reflectors[letter.reflector], due, &letter),
                 Parcel::Arrival(crossing) => {
                     control.lateness.record(control.clock.mono().since(due));
                     crossing.arrive();
@@ -62,10 +62,17 @@ pub fn run(control: &Control, reflectors: &[Reflector], crossings: &Asked, shutd
     Ok(())
 }
 
-fn consider(control: &Control, world: &mut World, queue: &mut Queue<Parcel>, ask: &Ask<'_>, faults: &[Fault]) {
+fn consider(
+    control: &Control,
+    world: &mut World,
+    queue: &mut Queue<Parcel>,
+    reflector: usize,
+    ask: &Ask<'_>,
+    faults: &[Fault],
+) {
     match world.decide(ask, faults) {
         Fate::Answered { answer, due } => {
-            let letter = Letter { source: ask.source, target: ask.target, to: ask.packet.from, answer };
+            let letter = Letter { source: ask.source, reflector, to: ask.packet.from, answer };
             queue.push(due, Parcel::Letter(letter));
         }
         Fate::Dropped(reason) => control.counts.add(ask.source, ask.target, Event::Dropped(reason)),
@@ -96,7 +103,7 @@ fn post(control: &Control, reflector: &Reflector, due: Mono, letter: &Letter) {
         }
     };
     control.lateness.record(control.clock.mono().since(due));
-    control.counts.add(letter.source, letter.target, event);
+    control.counts.add(letter.source, reflector.target, event);
 }
 
 /// What waits for its time.
@@ -112,7 +119,8 @@ enum Parcel {
 #[derive(Debug)]
 struct Letter {
     source: Source,
-    target: TargetNo,
+    /// Its place among them.
+    reflector: usize,
     to: SocketAddr,
     answer: Answer,
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use runtime::{Mono, Wall};
 use serde::{Deserialize, Serialize};
+use telemetry::RegionName;
 use telemetry::time::nanos;
-use telemetry::{RegionName, ServiceName};
 
-use crate::model::{Path, Planet, RegionNo, Source, Target, TargetNo};
+use crate::model::{Path, Planet, RegionNo, Service, Source, Target, TargetNo};
 
 /// A fault as it is asked for and shown.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -51,6 +51,10 @@ pub enum Request {
         target: String,
         period_s: f64,
     },
+    /// The region's CDN edge keeps nothing and asks the origin each time.
+    ColdCache {
+        region: String,
+    },
 }
 
 /// A fault in force.
@@ -72,7 +76,12 @@ pub struct FaultId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
     Down,
-    Impaired { loss: f64, extra_ms: f64 },
+    Impaired {
+        loss: f64,
+        extra_ms: f64,
+    },
+    /// None to the packets, but what they ask for is not there.
+    ColdCache,
 }
 
 /// Why a fault was refused.
@@ -122,7 +131,7 @@ enum Reach {
     },
     Service {
         region: RegionNo,
-        service: ServiceName,
+        service: Service,
     },
     Target(TargetNo),
 }
@@ -132,6 +141,7 @@ enum Harm {
     Down,
     Impaired { loss: f64, extra_ms: f64 },
     Flapping { period: Duration },
+    ColdCache,
 }
 
 impl Book {
@@ -175,6 +185,7 @@ impl Fault {
                 let into = nanos(now.since(self.began)) % nanos(period);
                 (into < nanos(period) / 2).then_some(Effect::Down)
             }
+            Harm::ColdCache => Some(Effect::ColdCache),
         }
     }
 }
@@ -182,6 +193,11 @@ impl Fault {
 /// Whether no fault takes the path down.
 pub fn is_up(path: Path<'_>, faults: &[Fault], now: Mono) -> bool {
     !faults.iter().any(|fault| fault.upon(path, now) == Some(Effect::Down))
+}
+
+/// Whether the edge at the end of the path keeps nothing.
+pub fn is_cold(path: Path<'_>, faults: &[Fault], now: Mono) -> bool {
+    faults.iter().any(|fault| fault.upon(path, now) == Some(Effect::ColdCache))
 }
 
 impl Request {
@@ -207,6 +223,7 @@ impl Request {
                 }
                 (reach, Harm::Flapping { period: Duration::from_secs_f64(*period_s) })
             }
+            Self::ColdCache { region } => (find_service(planet, region, Service::Cdn.as_str())?, Harm::ColdCache),
         })
     }
 }
@@ -268,7 +285,7 @@ fn find_service(planet: &Planet, region: &str, service: &str) -> Result<Reach, R
     let no = find_region(planet, region)?;
     let mut there = planet.targets().iter().filter(|target| target.region == no && target.service.as_str() == service);
     if let Some(target) = there.next() {
-        return Ok(Reach::Service { region: no, service: target.service.clone() });
+        return Ok(Reach::Service { region: no, service: target.service });
     }
     let mut known: Vec<String> = planet.targets().iter().map(|target| place_of(planet, target)).collect();
     known.dedup();
@@ -298,7 +315,16 @@ mod tests {
         planet
     }
 
-    const TARGETS: [&str; 4] = ["iad-voice-1", "iad-voice-2", "sin-voice-1", "sin-voice-2"];
+    const TARGETS: [&str; 8] = [
+        "iad-gateway",
+        "iad-voice-1",
+        "iad-voice-2",
+        "iad-cdn",
+        "sin-gateway",
+        "sin-voice-1",
+        "sin-voice-2",
+        "sin-cdn",
+    ];
 
     fn open(planet: &Planet, request: &str) -> Result<Arc<[Fault]>, Refusal> {
         let book = Book::default();
@@ -307,13 +333,14 @@ mod tests {
         Ok(book.active())
     }
 
-    /// One line a source (iad, fra, sin, unknown), one character a target: x down, i impaired, . untouched.
+    /// One line a source (iad, fra, sin, unknown), one character a target: x down, i impaired, c cold, . untouched.
     fn reach(request: &str) -> [String; 4] {
         let planet = planet();
         let fault = open(&planet, request).unwrap();
         let mark = |path| match fault[0].upon(path, Mono(0)) {
             Some(Effect::Down) => 'x',
             Some(Effect::Impaired { .. }) => 'i',
+            Some(Effect::ColdCache) => 'c',
             None => '.',
         };
         let rows: Vec<String> = planet.sources().map(|source| planet.paths(source).map(mark).collect()).collect();
@@ -323,13 +350,21 @@ mod tests {
     #[test]
     fn each_fault_reaches_whom_it_says_and_nobody_else() {
         for (request, reached) in [
-            (r#"{"kind":"region_down","region":"sin"}"#, ["..xx", "..xx", "xxxx", "..xx"]),
-            (r#"{"kind":"service_down","region":"iad","service":"voice"}"#, ["xx..", "xx..", "xx..", "xx.."]),
-            (r#"{"kind":"target_down","target":"sin-voice-2"}"#, ["...x", "...x", "...x", "...x"]),
-            (r#"{"kind":"uplink","region":"iad","loss":0.5,"extra_ms":0}"#, ["iiii", "....", "....", "...."]),
-            (r#"{"kind":"pair","from":"fra","to":"iad","loss":0,"extra_ms":9}"#, ["....", "ii..", "....", "...."]),
-            (r#"{"kind":"slow","region":"sin","service":"voice","extra_ms":9}"#, ["..ii", "..ii", "..ii", "..ii"]),
-            (r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#, ["x...", "x...", "x...", "x..."]),
+            (r#"{"kind":"region_down","region":"sin"}"#, ["....xxxx", "....xxxx", "xxxxxxxx", "....xxxx"]),
+            (r#"{"kind":"service_down","region":"iad","service":"voice"}"#, [".xx....."; 4]),
+            (r#"{"kind":"service_down","region":"iad","service":"gateway"}"#, ["x......."; 4]),
+            (r#"{"kind":"target_down","target":"sin-voice-2"}"#, ["......x."; 4]),
+            (
+                r#"{"kind":"uplink","region":"iad","loss":0.5,"extra_ms":0}"#,
+                ["iiiiiiii", "........", "........", "........"],
+            ),
+            (
+                r#"{"kind":"pair","from":"fra","to":"iad","loss":0,"extra_ms":9}"#,
+                ["........", "iiii....", "........", "........"],
+            ),
+            (r#"{"kind":"slow","region":"sin","service":"voice","extra_ms":9}"#, [".....ii."; 4]),
+            (r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#, [".x......"; 4]),
+            (r#"{"kind":"cold_cache","region":"sin"}"#, [".......c"; 4]),
         ] {
             assert_eq!(reach(request), reached, "{request}");
         }
@@ -339,7 +374,7 @@ mod tests {
     fn a_flapping_target_is_down_for_half_a_period_and_up_for_half() {
         let planet = planet();
         let flap = open(&planet, r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#).unwrap();
-        let path = planet.path(Source::Unknown, TargetNo(0));
+        let path = planet.path(Source::Unknown, TargetNo(1));
         let up = [0, 999, 1000, 1999, 2000, 2999, 3000].map(|ms| is_up(path, &flap, Mono(ms * 1_000_000)));
         assert_eq!(up, [false, false, true, true, false, false, true]);
     }
@@ -357,12 +392,17 @@ mod tests {
             (
                 r#"{"kind":"target_down","target":"fra-voice-1"}"#,
                 "unknown_target",
-                "no target fra-voice-1; known: iad-voice-1, iad-voice-2, sin-voice-1, sin-voice-2",
+                &format!("no target fra-voice-1; known: {}", TARGETS.join(", ")),
             ),
             (
                 r#"{"kind":"service_down","region":"fra","service":"voice"}"#,
                 "unknown_service",
-                "no voice in fra; known: iad/voice, sin/voice",
+                "no voice in fra; known: iad/gateway, iad/voice, iad/cdn, sin/gateway, sin/voice, sin/cdn",
+            ),
+            (
+                r#"{"kind":"cold_cache","region":"fra"}"#,
+                "unknown_service",
+                "no cdn in fra; known: iad/gateway, iad/voice, iad/cdn, sin/gateway, sin/voice, sin/cdn",
             ),
             (
                 r#"{"kind":"uplink","region":"fra","loss":1.5,"extra_ms":0}"#,

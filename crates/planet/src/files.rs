@@ -1,4 +1,4 @@
-//! The configuration of a collector and of one agent a region, ready to start.
+//! The configuration of a collector and of one agent a region, ready to start, and the authority that the agents are to trust.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Serialize;
-use telemetry::{RegionName, ServiceName, TargetId};
+use telemetry::{RegionName, TargetId};
 
 use crate::Planet;
-use crate::model::{Region, RegionNo, Target};
+use crate::model::{Region, RegionNo, Service, Target};
 
 /// Where the collector listens: `http://ADDRESS:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Files<'a> {
     /// Of the targets, in their order.
     pub addresses: &'a [SocketAddr],
     pub collector: Collector,
+    /// The certificate of the planet's authority, in PEM.
+    pub ca: &'a str,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +44,7 @@ struct CollectorFile<'a> {
     listen: SocketAddr,
     data_dir: String,
     region: Vec<RegionTable<'a>>,
-    service: [ServiceTable; 1],
+    service: [ServiceTable; Service::ALL.len()],
     target: Vec<TargetTable<'a>>,
 }
 
@@ -57,7 +59,7 @@ struct RegionTable<'a> {
 
 #[derive(Serialize)]
 struct ServiceTable {
-    name: &'static str,
+    name: Service,
     primary: &'static str,
     mode: &'static str,
 }
@@ -65,22 +67,32 @@ struct ServiceTable {
 #[derive(Serialize)]
 struct TargetTable<'a> {
     id: &'a TargetId,
-    service: &'a ServiceName,
+    service: Service,
     region: &'a RegionName,
     /// Where it is probed: the collector has no use for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<SocketAddr>,
     advertise: [SocketAddr; 1],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    probe: &'static [ProbeTable],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probe: Vec<ProbeTable>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct ProbeTable {
     kind: &'static str,
     every: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<&'static str>,
+    #[serde(flatten)]
+    over: Option<Over>,
+}
+
+/// What a probe over TLS needs beside.
+#[derive(Clone, Serialize)]
+struct Over {
+    path: &'static str,
+    reconnect_every: &'static str,
+    ca_file: String,
 }
 
 #[derive(Serialize)]
@@ -93,17 +105,14 @@ struct AgentFile<'a> {
     target: Vec<TargetTable<'a>>,
 }
 
-const PROBES: [ProbeTable; 3] = [
-    ProbeTable { kind: "voice", every: "1s", timeout: Some("1s") },
-    ProbeTable { kind: "icmp", every: "10s", timeout: None },
-    ProbeTable { kind: "tcp", every: "10s", timeout: None },
-];
+const CA_FILE: &str = "ca.pem";
 
 impl Files<'_> {
-    /// Writes `collector.toml` and `agent-<region>.toml`, each whole or not at all.
+    /// Writes `collector.toml`, `agent-<region>.toml` and `ca.pem`, each whole or not at all.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         let dir = std::path::absolute(dir).map_err(|source| Error::Write { path: dir.to_owned(), source })?;
         fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
+        write_whole(&dir.join(CA_FILE), self.ca).map_err(|source| Error::Write { path: dir.join(CA_FILE), source })?;
         self.write_one(&dir, "collector.toml", &self.collector_file(&dir)?)?;
         for region in self.planet.regions() {
             self.write_one(&dir, &format!("agent-{}.toml", region.name), &self.agent_file(&dir, region)?)?;
@@ -133,20 +142,21 @@ impl Files<'_> {
             listen: self.collector.0,
             data_dir: data_dir(dir, "collector")?,
             region: regions.collect(),
-            service: [ServiceTable { name: "voice", primary: "voice", mode: "enforce" }],
-            target: self.targets().map(|(target, address)| self.target_table(target, address, None)).collect(),
+            service: Service::ALL.map(|name| ServiceTable { name, primary: primary(name), mode: "enforce" }),
+            target: self.targets().map(|(target, address)| self.advertised(target, address)).collect(),
         })
     }
 
     fn agent_file<'a>(&'a self, dir: &Path, region: &'a Region) -> Result<AgentFile<'a>, Error> {
         let agent = format!("{}-1", region.name);
+        let ca_file = text(dir.join(CA_FILE))?;
         Ok(AgentFile {
             region: &region.name,
             data_dir: data_dir(dir, &agent)?,
             agent,
             collector: self.collector.to_string(),
             source_address: region.address,
-            target: self.targets().map(|(target, address)| self.target_table(target, address, Some(address))).collect(),
+            target: self.targets().map(|(target, address)| self.probed(target, address, &ca_file)).collect(),
         })
     }
 
@@ -154,15 +164,20 @@ impl Files<'_> {
         self.planet.targets().iter().zip(self.addresses.iter().copied())
     }
 
-    fn target_table<'a>(&'a self, target: &'a Target, at: SocketAddr, probed: Option<SocketAddr>) -> TargetTable<'a> {
+    fn advertised<'a>(&'a self, target: &'a Target, at: SocketAddr) -> TargetTable<'a> {
         TargetTable {
             id: &target.id,
-            service: &target.service,
+            service: target.service,
             region: self.region_name(target.region),
-            address: probed,
+            address: None,
             advertise: [at],
-            probe: if probed.is_some() { &PROBES } else { &[] },
+            probe: Vec::new(),
         }
+    }
+
+    fn probed<'a>(&'a self, target: &'a Target, at: SocketAddr, ca_file: &str) -> TargetTable<'a> {
+        let probe = probes(target.service, ca_file);
+        TargetTable { address: Some(at), probe, ..self.advertised(target, at) }
     }
 
     fn region_name(&self, no: RegionNo) -> &RegionName {
@@ -197,8 +212,32 @@ impl std::fmt::Display for Collector {
     }
 }
 
+/// The measurement that drives a service's cells: the first that is probed.
+fn primary(service: Service) -> &'static str {
+    match service {
+        Service::Gateway => "websocket/heartbeat",
+        Service::Voice => "voice/rtt",
+        Service::Cdn => "http/first_byte",
+    }
+}
+
+/// The primary one each second; what tells which layer broke more slowly.
+fn probes(service: Service, ca_file: &str) -> Vec<ProbeTable> {
+    let over = |path| Some(Over { path, reconnect_every: "10s", ca_file: ca_file.to_owned() });
+    let (kind, timeout, over) = match service {
+        Service::Gateway => ("websocket", "2s", over("/?v=10&encoding=json")),
+        Service::Voice => ("voice", "1s", None),
+        Service::Cdn => ("http", "2s", over("/probe/1k.bin")),
+    };
+    let beneath = |kind| ProbeTable { kind, every: "10s", timeout: None, over: None };
+    vec![ProbeTable { kind, every: "1s", timeout: Some(timeout), over }, beneath("icmp"), beneath("tcp")]
+}
+
 fn data_dir(dir: &Path, whose: &str) -> Result<String, Error> {
-    let path = dir.join("data").join(whose);
+    text(dir.join("data").join(whose))
+}
+
+fn text(path: PathBuf) -> Result<String, Error> {
     path.clone().into_os_string().into_string().map_err(|_| Error::Path(path))
 }
 
@@ -210,9 +249,9 @@ mod tests {
     #[test]
     fn the_files_hold_the_keys_that_the_programs_read() {
         let planet = Planet::new(1, Seed(1)).unwrap();
-        let addresses = [1001, 1002].map(|port| SocketAddr::from(([127, 77, 1, 1], port)));
-        let files =
-            Files { planet: &planet, addresses: &addresses, collector: "http://127.0.0.1:8460".parse().unwrap() };
+        let addresses = [1001, 1002, 1003, 1004].map(|port| SocketAddr::from(([127, 77, 1, 1], port)));
+        let collector = "http://127.0.0.1:8460".parse().unwrap();
+        let files = Files { planet: &planet, addresses: &addresses, collector, ca: "" };
         let dir = Path::new("/srv/planet");
         insta::assert_snapshot!("collector", toml::to_string(&files.collector_file(dir).unwrap()).unwrap());
         let agent = files.agent_file(dir, &planet.regions()[0]).unwrap();
@@ -222,15 +261,15 @@ mod tests {
     #[test]
     fn a_file_a_region_is_written_and_nothing_else_is_left() {
         let planet = Planet::new(3, Seed(1)).unwrap();
-        let addresses = [SocketAddr::from(([127, 77, 1, 1], 1)); 4];
+        let addresses = [SocketAddr::from(([127, 77, 1, 1], 1)); 8];
         let dir = tempfile::tempdir().unwrap();
         let collector = Collector(SocketAddr::from(([127, 0, 0, 1], 1)));
         for _again in 0..2 {
-            Files { planet: &planet, addresses: &addresses, collector }.write(dir.path()).unwrap();
+            Files { planet: &planet, addresses: &addresses, collector, ca: "-----\n" }.write(dir.path()).unwrap();
         }
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["agent-fra.toml", "agent-iad.toml", "agent-sin.toml", "collector.toml"]);
+        assert_eq!(names, ["agent-fra.toml", "agent-iad.toml", "agent-sin.toml", "ca.pem", "collector.toml"]);
         let text = fs::read_to_string(dir.path().join("agent-fra.toml")).unwrap();
         assert!(text.starts_with("# Made by isochrone-planet: 3 regions, seed 1."), "{text}");
     }

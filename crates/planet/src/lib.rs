@@ -2,15 +2,20 @@
 //! of it. It simulates the network, never our software.
 //!
 //! Loopback mode: each region has an address in 127.0.0.0/8, and an endpoint delays its answer by who asks. What the kernel
-//! answers for us, ICMP and TCP handshakes, comes undelayed.
+//! answers for us, ICMP and TCP handshakes, comes undelayed. One thread draws and times everything (`driver`); packets come to
+//! it as they are, streams are served by tasks (`streams`) that ask it for their waits (`crossing`).
 
+pub mod authority;
+pub mod cdn;
 pub mod control;
 pub mod counts;
 pub mod crossing;
 pub mod delay;
 pub mod driver;
+pub mod endpoints;
 pub mod faults;
 pub mod files;
+pub mod gateway;
 pub mod handshakes;
 pub mod lateness;
 pub mod loss;
@@ -20,7 +25,9 @@ pub mod queue;
 pub mod ready;
 pub mod seed;
 pub mod site;
+pub mod streams;
 pub mod truth;
+pub mod visit;
 pub mod world;
 
 pub use model::{Planet, RegionNo, Source, TargetNo};

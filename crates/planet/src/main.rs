@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use planet::authority::Authority;
 use planet::control::{self, Control};
 use planet::files::{Collector, Files, write_whole};
 use planet::site::Site;
-use planet::{Planet, Seed, crossing, driver, handshakes, ready};
+use planet::{Planet, Seed, endpoints, ready};
+use protocols::gateway::Kind;
 use runtime::{Tasks, logs};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -40,11 +42,14 @@ struct Run {
     /// Where faults, truth and counts are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
     control: SocketAddr,
-    /// Where to write collector.toml and agent-<region>.toml.
+    /// Where to write collector.toml, agent-<region>.toml and ca.pem.
     #[arg(long, value_name = "DIR")]
     write_config: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Mode::Loopback)]
     mode: Mode,
+    /// What gateways do with a heartbeat before a login.
+    #[arg(long, value_enum, default_value_t = GatewayKind::Answering)]
+    gateway_kind: GatewayKind,
     /// The collector that the written files are for.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8460")]
     collector: Collector,
@@ -64,6 +69,16 @@ enum Mode {
     Router,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GatewayKind {
+    /// They answer it.
+    Answering,
+    /// They answer it, and hang up after 30 s without a login.
+    Timed,
+    /// They hang up at once.
+    Strict,
+}
+
 fn main() -> ExitCode {
     let Args { command: Command::Run(run) } = Args::parse();
     logs::init(run.log_format);
@@ -78,23 +93,31 @@ async fn live(run: Run, tasks: Tasks) -> anyhow::Result<()> {
     let listener = TcpListener::bind(run.control).await.with_context(|| format!("listen on {}", run.control))?;
     let address = listener.local_addr()?;
     info!(%address, regions = planet.regions().len(), targets = planet.targets().len(), seed = run.seed, "listening");
-    let Site { reflectors, mut doors, addresses } = Site::bind(&planet).context("bind the targets")?;
+    let site = Site::bind(&planet).context("bind the targets")?;
+    let authority = Authority::new()?;
     if let Some(dir) = &run.write_config {
-        Files { planet: &planet, addresses: &addresses, collector: run.collector }.write(dir)?;
+        let (addresses, ca) = (&site.addresses, authority.pem());
+        Files { planet: &planet, addresses, collector: run.collector, ca: &ca }.write(dir)?;
     }
     if let Some(file) = &run.address_file {
         write_whole(file, &format!("{address}\n")).with_context(|| format!("write {}", file.display()))?;
     }
 
-    let shared = Arc::new(Control::new(planet, addresses));
-    let (_crossings, asked) = crossing::channel().context("make the bell of crossings")?;
-    let (control, shutdown) = (Arc::clone(&shared), tasks.shutdown());
-    tasks.thread("reflectors", move || driver::run(&control, &reflectors, &asked, &shutdown))?;
-    let (control, shutdown) = (Arc::clone(&shared), tasks.shutdown());
-    tasks.thread("handshakes", move || handshakes::run(&control, &mut doors, &shutdown))?;
-    tasks.spawn("control", control::serve(listener, Arc::clone(&shared), tasks.shutdown()));
+    let control = Arc::new(Control::new(planet, site.addresses.clone()));
+    endpoints::start(&tasks, &control, site, &authority, run.gateway_kind.into())?;
+    tasks.spawn("control", control::serve(listener, Arc::clone(&control), tasks.shutdown()));
 
-    ready::wait(&shared.addresses).await?;
+    ready::wait(&control.planet, &control.addresses, &authority).await?;
     let mut stdout = io::stdout();
     writeln!(stdout, "ready").and_then(|()| stdout.flush()).context("say ready")
+}
+
+impl From<GatewayKind> for Kind {
+    fn from(kind: GatewayKind) -> Self {
+        match kind {
+            GatewayKind::Answering => Self::Answering,
+            GatewayKind::Timed => Self::Timed,
+            GatewayKind::Strict => Self::Strict,
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The planet as it is without faults: which regions there are, which of them hold servers, and what lies between each pair.
 //! All of it follows from the seed.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::Serialize;
 use telemetry::geo::Coordinates;
-use telemetry::{RegionName, ServiceName, TargetId};
+use telemetry::{RegionName, TargetId};
 
 use crate::Seed;
 use crate::delay::Delay;
@@ -31,8 +33,20 @@ pub struct Region {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     pub id: TargetId,
-    pub service: ServiceName,
+    pub service: Service,
     pub region: RegionNo,
+}
+
+/// What a target does, and with it what it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// WebSocket over TLS.
+    Gateway,
+    /// UDP, and a TCP port that hangs up.
+    Voice,
+    /// HTTPS.
+    Cdn,
 }
 
 /// What lies between a source and a region, round trip.
@@ -72,7 +86,13 @@ pub struct WrongSize {
     found: usize,
 }
 
-const VOICE_SERVERS: usize = 2;
+/// What stands in a region that holds servers.
+const SERVERS: [(&str, Service); 4] =
+    [("gateway", Service::Gateway), ("voice-1", Service::Voice), ("voice-2", Service::Voice), ("cdn", Service::Cdn)];
+/// The region in which the origin of all CDN edges stands.
+const ORIGIN: RegionNo = RegionNo(0);
+/// What the origin takes for its answer.
+const ORIGIN_WORK_MS: f64 = 40.0;
 
 impl Planet {
     pub fn new(size: usize, seed: Seed) -> Result<Self, WrongSize> {
@@ -140,9 +160,36 @@ impl Planet {
 
     pub fn link(&self, path: Path<'_>) -> Option<Link> {
         match path.source {
-            Source::Region(source) => Some(self.links[source.0 * self.regions.len() + path.target.region.0]),
+            Source::Region(source) => Some(self.link_between(source, path.target.region)),
             Source::Unknown => None,
         }
+    }
+
+    /// What an edge takes longer for what it must ask the origin for.
+    pub fn origin_ms(&self, edge: &Target) -> f64 {
+        self.link_between(edge.region, ORIGIN).delay.base_ms + ORIGIN_WORK_MS
+    }
+
+    fn link_between(&self, source: RegionNo, region: RegionNo) -> Link {
+        self.links[source.0 * self.regions.len() + region.0]
+    }
+}
+
+impl Service {
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Voice, Self::Cdn];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Voice => "voice",
+            Self::Cdn => "cdn",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -164,17 +211,16 @@ fn region(index: usize, place: &Place, seed: Seed) -> Region {
     }
 }
 
-/// Two voice servers in two thirds of the regions: the other regions are sources only.
+/// Servers stand in two thirds of the regions: the others are sources only.
 fn targets(places: &[Place], seed: Seed) -> Vec<Target> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by_key(|&index| seed.hash(&["servers", places[index].name]));
     let mut hosts = order[..(places.len() * 2).div_ceil(3)].to_vec();
     hosts.sort_unstable();
-    let named = |id: String| id.parse().expect("a place, a service and a digit make a name");
     let servers = |index: usize| {
-        (1..=VOICE_SERVERS).map(move |server| Target {
-            id: named(format!("{}-voice-{server}", places[index].name)),
-            service: "voice".parse().expect("this is a name"),
+        SERVERS.map(|(name, service)| Target {
+            id: format!("{}-{name}", places[index].name).parse().expect("a place and a server make a name"),
+            service,
             region: RegionNo(index),
         })
     };
@@ -213,13 +259,22 @@ mod tests {
     }
 
     #[test]
-    fn two_thirds_of_the_regions_hold_two_voice_servers() {
+    fn two_thirds_of_the_regions_hold_a_gateway_two_voice_servers_and_an_edge() {
         for size in 1..=PLACES.len() {
             let planet = planet(size, 9);
-            assert_eq!(planet.targets.len(), (size * 2).div_ceil(3) * VOICE_SERVERS);
+            assert_eq!(planet.targets.len(), (size * 2).div_ceil(3) * SERVERS.len());
         }
-        let ids: Vec<_> = planet(3, 1).targets.iter().map(|target| target.id.to_string()).collect();
-        assert!(ids.iter().all(|id| id.ends_with("-voice-1") || id.ends_with("-voice-2")), "{ids:?}");
+        let ids: Vec<_> = planet(1, 1).targets.iter().map(|target| target.id.to_string()).collect();
+        assert_eq!(ids, ["iad-gateway", "iad-voice-1", "iad-voice-2", "iad-cdn"]);
+    }
+
+    #[test]
+    fn what_the_origin_adds_grows_with_the_way_to_it() {
+        let planet = planet(8, 1);
+        let edge =
+            |region: usize| Target { id: "edge".parse().unwrap(), service: Service::Cdn, region: RegionNo(region) };
+        assert!((planet.origin_ms(&edge(0)) - 40.5).abs() < 1e-9);
+        assert!(planet.origin_ms(&edge(2)) > 200.0, "Singapore is far from Virginia");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The sockets of the targets: for each, UDP at an address of its region's, and TCP at the same port.
+//! The sockets of the targets: for each a TCP port at an address of its region's, and for a voice server UDP at the same port.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
@@ -11,13 +11,14 @@ use nix::sys::time::TimeSpec;
 use runtime::{Clock, Mono, Wall};
 use socket2::{Domain, Socket, Type};
 
-use crate::Planet;
+use crate::model::{Planet, Service, TargetNo};
 use crate::world::Packet;
 
-/// In the order of the targets.
 #[derive(Debug)]
 pub struct Site {
+    /// Of the voice servers.
     pub reflectors: Vec<Reflector>,
+    /// Of all targets, in their order, as their addresses are.
     pub doors: Vec<Door>,
     pub addresses: Vec<SocketAddr>,
 }
@@ -25,12 +26,15 @@ pub struct Site {
 /// A UDP socket that knows when its packets came.
 #[derive(Debug)]
 pub struct Reflector {
+    pub target: TargetNo,
     socket: UdpSocket,
 }
 
 /// A TCP port that is held all the time and listens, or refuses.
 #[derive(Debug)]
 pub struct Door {
+    pub target: TargetNo,
+    pub service: Service,
     socket: Socket,
     open: bool,
 }
@@ -53,25 +57,20 @@ const TRIES: usize = 16;
 impl Site {
     pub fn bind(planet: &Planet) -> io::Result<Self> {
         let mut site = Self { reflectors: Vec::new(), doors: Vec::new(), addresses: Vec::new() };
-        for target in planet.targets() {
-            let (reflector, door) = pair(planet.region(target.region).address)?;
-            site.addresses.push(reflector.socket.local_addr()?);
-            site.reflectors.push(reflector);
-            site.doors.push(door);
+        for (place, target) in planet.targets().iter().enumerate() {
+            let (udp, tcp) = pair(planet.region(target.region).address)?;
+            let no = TargetNo(place);
+            site.addresses.push(udp.local_addr()?);
+            site.doors.push(Door { target: no, service: target.service, socket: tcp, open: false });
+            if target.service == Service::Voice {
+                site.reflectors.push(Reflector { target: no, socket: udp });
+            }
         }
         Ok(site)
     }
 }
 
 impl Reflector {
-    fn bind(address: Ipv4Addr) -> io::Result<Self> {
-        let socket = UdpSocket::bind((address, 0))?;
-        socket.set_nonblocking(true)?;
-        socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
-        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-        Ok(Self { socket })
-    }
-
     /// The next packet, if there is one.
     pub fn receive<'a>(&self, inbox: &'a mut Inbox, clock: &Clock) -> io::Result<Option<Packet<'a>>> {
         let mut parts = [IoSliceMut::new(&mut inbox.bytes)];
@@ -97,15 +96,6 @@ impl Reflector {
 }
 
 impl Door {
-    fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // To listen again is to claim the port again, against the connections that still wait for their end there.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        Ok(Self { socket, open: false })
-    }
-
     pub fn is_open(&self) -> bool {
         self.open
     }
@@ -151,16 +141,36 @@ impl Default for Inbox {
     }
 }
 
-fn pair(address: Ipv4Addr) -> io::Result<(Reflector, Door)> {
+/// UDP and TCP at the same port. The number is named when TCP binds to it: one that the kernel chose for TCP would not be kept
+/// while the door is closed.
+fn pair(address: Ipv4Addr) -> io::Result<(UdpSocket, Socket)> {
     let mut tries = 0;
     loop {
-        let reflector = Reflector::bind(address)?;
-        match Door::bind(reflector.socket.local_addr()?) {
-            Ok(door) => return Ok((reflector, door)),
+        let udp = stamped(address)?;
+        match hold(udp.local_addr()?) {
+            Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => tries += 1,
             Err(error) => return Err(error),
         }
     }
+}
+
+fn stamped(address: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.set_nonblocking(true)?;
+    socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Ok(socket)
+}
+
+/// Holds a TCP port without listening there.
+fn hold(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // To listen again is to claim the port again, against the connections that still wait for their end there.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// The kernel's stamp on our monotonic clock, so that a delay counts from the packet's arrival and not from our waking up.

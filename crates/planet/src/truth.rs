@@ -4,20 +4,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use runtime::Mono;
 use serde::Serialize;
-use telemetry::{RegionName, ServiceName, TargetId};
+use telemetry::{RegionName, TargetId};
 
 use crate::delay::Delay;
 use crate::faults::{Effect, Fault};
 use crate::loss::compose;
-use crate::model::{Path, Planet};
+use crate::model::{Path, Planet, Service};
 
 /// Loss and delay of a path with the faults in force.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Truth {
     pub up: bool,
-    /// Round trip. All of it when the path is down.
+    /// Round trip. All of it when the path is down. On a stream what is lost comes later.
     pub loss: f64,
-    /// From which the delays are drawn; none where nothing comes back, and for who is no region.
+    /// From which the delays are drawn, with what an edge needs for what it does not keep; none where nothing comes back, and
+    /// for who is no region.
     pub delay: Option<Delay>,
 }
 
@@ -30,8 +31,14 @@ pub struct Document<'a> {
     paths: Vec<PathRow<'a>>,
 }
 
-/// Answered by the kernel, without our delays and losses.
-const UNDELAYED: [&str; 2] = ["icmp", "tcp"];
+/// Without our delays and losses: what the kernel answers, and what comes in the same breath as what was delayed.
+const fn undelayed(service: Service) -> &'static [&'static str] {
+    match service {
+        Service::Gateway => &["icmp", "tcp", "websocket/connect", "websocket/hello"],
+        Service::Voice => &["icmp", "tcp"],
+        Service::Cdn => &["icmp", "tcp", "http/connect", "http/transfer"],
+    }
+}
 
 #[derive(Debug, Serialize)]
 struct RegionRow<'a> {
@@ -44,7 +51,7 @@ struct RegionRow<'a> {
 #[derive(Debug, Serialize)]
 struct TargetRow<'a> {
     id: &'a TargetId,
-    service: &'a ServiceName,
+    service: Service,
     region: &'a RegionName,
     address: SocketAddr,
 }
@@ -53,13 +60,14 @@ struct TargetRow<'a> {
 struct PathRow<'a> {
     source: &'a RegionName,
     target: &'a TargetId,
-    service: &'a ServiceName,
+    service: Service,
     region: &'a RegionName,
     up: bool,
     loss: f64,
     rtt_ms: Quantiles,
     jitter_ms: Option<f64>,
-    undelayed: [&'static str; 2],
+    /// Probes, or a probe and its phase.
+    undelayed: &'static [&'static str],
 }
 
 /// A quantile of nothing is `null`.
@@ -83,6 +91,7 @@ impl Truth {
                     losses.push(loss);
                     later_ms += extra_ms;
                 }
+                Effect::ColdCache => later_ms += planet.origin_ms(path.target),
             }
         }
         let loss = compose(losses);
@@ -102,7 +111,7 @@ impl<'a> Document<'a> {
         });
         let targets = planet.targets().iter().zip(addresses).map(|(target, &address)| TargetRow {
             id: &target.id,
-            service: &target.service,
+            service: target.service,
             region: &planet.region(target.region).name,
             address,
         });
@@ -113,13 +122,13 @@ impl<'a> Document<'a> {
             PathRow {
                 source: &planet.region(source).name,
                 target: &path.target.id,
-                service: &path.target.service,
+                service: path.target.service,
                 region: &planet.region(path.target.region).name,
                 up: truth.up,
                 loss: truth.loss,
                 rtt_ms: Quantiles::of(truth.delay),
                 jitter_ms: truth.delay.map(Delay::jitter_ms),
-                undelayed: UNDELAYED,
+                undelayed: undelayed(path.target.service),
             }
         });
         Self { seed: planet.seed().0, regions: regions.collect(), targets: targets.collect(), paths: paths.collect() }
@@ -158,17 +167,29 @@ mod tests {
     }
 
     #[test]
+    fn a_cold_cache_is_as_far_again_as_its_origin() {
+        let planet = Planet::new(3, Seed(5)).unwrap();
+        let edge = planet.path(Source::Region(RegionNo(1)), TargetNo(7));
+        let book = Book::default();
+        book.open(&planet, Request::ColdCache { region: "sin".to_owned() }, Mono(0), Wall(0)).unwrap();
+        let base = |faults: &[Fault]| Truth::of(&planet, edge, faults, Mono(0)).delay.unwrap().base_ms;
+        let added = base(&book.active()) - base(&[]);
+        assert!((added - planet.origin_ms(edge.target)).abs() < 1e-9 && added > 200.0, "{added}");
+    }
+
+    #[test]
     fn every_path_from_every_region_is_stated() {
         let planet = Planet::new(3, Seed(1)).unwrap();
         let addresses: Vec<SocketAddr> =
-            (1..=4).map(|port| SocketAddr::from((Ipv4Addr::new(127, 77, 1, 1), port))).collect();
+            (1..=8).map(|port| SocketAddr::from((Ipv4Addr::new(127, 77, 1, 1), port))).collect();
         let document = serde_json::to_value(Document::new(&planet, &addresses, &[], Mono(0))).unwrap();
-        assert_eq!(document["paths"].as_array().unwrap().len(), 12);
+        assert_eq!(document["paths"].as_array().unwrap().len(), 24);
         assert_eq!(document["targets"][3]["address"], "127.77.1.1:4");
 
         let near = &document["paths"][0];
-        assert_eq!((&near["source"], &near["target"]), (&"iad".into(), &"iad-voice-1".into()));
-        assert_eq!(near["undelayed"], serde_json::json!(["icmp", "tcp"]));
+        assert_eq!((&near["source"], &near["target"]), (&"iad".into(), &"iad-gateway".into()));
+        assert_eq!(near["service"], "gateway");
+        assert_eq!(near["undelayed"], serde_json::json!(["icmp", "tcp", "websocket/connect", "websocket/hello"]));
         // 0.5 ms to itself, and a scale of 0.2 ms + 0.8 % of that.
         for (quantile, ms) in [("p50", 0.641), ("p75", 0.783), ("p95", 1.111), ("p99", 1.439)] {
             assert!((near["rtt_ms"][quantile].as_f64().unwrap() - ms).abs() < 0.001, "{quantile}");

@@ -3,14 +3,10 @@ use std::time::Duration;
 
 use protocols::voice::{Ssrc, discovery_request, parse_discovery, parse_ping, ping_request};
 use runtime::{Clock, Mono};
-use serde_json::{Value, json};
+use serde_json::json;
 use telemetry::time::millis;
 
-use crate::support::{Running, ask, asker, start, wait_until};
-
-fn stated<'a>(truth: &'a Value, source: &str, target: &str) -> &'a Value {
-    truth["paths"].as_array().unwrap().iter().find(|path| path["source"] == source && path["target"] == target).unwrap()
-}
+use crate::support::{Running, ask, asker, start, stated, wait_until};
 
 fn rtts(planet: &Running, source: &str, target: &str, count: u32) -> Vec<Duration> {
     let (socket, target) = (planet.source(source), planet.target(target));

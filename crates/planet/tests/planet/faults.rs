@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use protocols::voice::ping_request;
 use serde_json::json;
 
-use crate::support::{ask, asker, start, wait_until};
+use crate::support::{ask, asker, start, stated, wait_until};
 
 #[test]
 fn a_target_that_is_down_is_silent_and_refuses_until_the_fault_is_closed() {
@@ -29,7 +29,9 @@ fn a_target_that_is_down_is_silent_and_refuses_until_the_fault_is_closed() {
     TcpStream::connect(planet.target("iad-voice-2")).expect("the other target is up");
     let connected = json!({"source": "unknown", "target": "iad-voice-2", "probe": "tcp", "phase": "connect"});
     planet.wait_for_count("items", &connected, 1);
-    assert_eq!(planet.get("/truth")["paths"][0]["up"], false);
+    let truth = planet.get("/truth");
+    let up = ["iad-gateway", "iad-voice-1"].map(|target| stated(&truth, "fra", target)["up"].clone());
+    assert_eq!(up, [true, false]);
 
     assert_eq!(planet.delete("/faults/1").0, 204);
     ask(&asker, target, &ping_request(2));

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod binary;
+mod edges;
 mod endpoints;
 mod faults;
+mod gateways;
 mod support;

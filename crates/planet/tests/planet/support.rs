@@ -5,40 +5,49 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use planet::authority::Authority;
 use planet::control::{self, Control};
 use planet::site::Site;
-use planet::{Planet, Seed, crossing, driver, handshakes};
+use planet::{Planet, Seed, endpoints};
+use protocols::gateway::Kind;
 use runtime::{Clock, Tasks};
+use rustls::ClientConfig;
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Running {
     pub(crate) control: Arc<Control>,
     pub(crate) address: SocketAddr,
+    pub(crate) authority: Authority,
+    pub(crate) tokio: Runtime,
     tasks: Tasks,
-    _tokio: Runtime,
 }
 
 /// Three regions, of which iad and sin hold servers.
 pub(crate) fn start() -> Running {
+    start_with(Kind::Answering)
+}
+
+pub(crate) fn start_with(kind: Kind) -> Running {
     let tokio = Runtime::new().unwrap();
     let tasks = Tasks::default();
     let planet = Arc::new(Planet::new(3, Seed(5)).unwrap());
-    let Site { reflectors, mut doors, addresses } = Site::bind(&planet).unwrap();
-    let control = Arc::new(Control::new(planet, addresses));
-    let _entered = tokio.enter();
+    let site = Site::bind(&planet).unwrap();
+    let control = Arc::new(Control::new(planet, site.addresses.clone()));
+    let authority = Authority::new().unwrap();
+    let entered = tokio.enter();
     let listener = tokio.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
 
-    let (_crossings, asked) = crossing::channel().unwrap();
-    let (shared, shutdown) = (Arc::clone(&control), tasks.shutdown());
-    tasks.thread("reflectors", move || driver::run(&shared, &reflectors, &asked, &shutdown)).unwrap();
-    let (shared, shutdown) = (Arc::clone(&control), tasks.shutdown());
-    tasks.thread("handshakes", move || handshakes::run(&shared, &mut doors, &shutdown)).unwrap();
+    endpoints::start(&tasks, &control, site, &authority, kind).unwrap();
     tasks.spawn("control", control::serve(listener, Arc::clone(&control), tasks.shutdown()));
-    Running { control, address, tasks, _tokio: tokio }
+    drop(entered);
+    Running { control, address, authority, tokio, tasks }
 }
 
 impl Running {
@@ -48,8 +57,33 @@ impl Running {
     }
 
     pub(crate) fn source(&self, region: &str) -> UdpSocket {
-        let address = self.control.planet.regions().iter().find(|known| known.name.as_str() == region).unwrap().address;
-        asker(address)
+        asker(self.region(region))
+    }
+
+    fn region(&self, name: &str) -> Ipv4Addr {
+        self.control.planet.regions().iter().find(|known| known.name.as_str() == name).unwrap().address
+    }
+
+    /// A connection from that region, after its handshake.
+    pub(crate) async fn dial(&self, region: &str, target: &str, alpn: &[&[u8]]) -> TlsStream<tokio::net::TcpStream> {
+        let address = self.target(target);
+        // The doors open a moment after the planet starts.
+        wait_until("the door is open", || std::net::TcpStream::connect(address).is_ok());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((self.region(region), 0).into()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut config = ClientConfig::clone(&self.authority.client().unwrap());
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsConnector::from(Arc::new(config)).connect(address.ip().into(), stream).await.unwrap()
+    }
+
+    /// The least that a round trip takes.
+    pub(crate) fn least(&self, source: &str, target: &str) -> Duration {
+        let truth = self.get("/truth");
+        let path = stated(&truth, source, target);
+        let (median, jitter) = (path["rtt_ms"]["p50"].as_f64().unwrap(), path["jitter_ms"].as_f64().unwrap());
+        Duration::from_secs_f64((median - jitter * std::f64::consts::LN_2) / 1e3)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -97,6 +131,10 @@ pub(crate) fn ask(socket: &UdpSocket, target: SocketAddr, question: &[u8]) -> Ve
     let (length, from) = socket.recv_from(&mut answer).unwrap();
     assert_eq!(from, target);
     answer[..length].to_vec()
+}
+
+pub(crate) fn stated<'a>(truth: &'a Value, source: &str, target: &str) -> &'a Value {
+    truth["paths"].as_array().unwrap().iter().find(|path| path["source"] == source && path["target"] == target).unwrap()
 }
 
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
