@@ -2,7 +2,7 @@
 //! not there, or has no such record, is the failure `dns`; any other code of the server's is `status`.
 //!
 //! A query's id has 16 bits and a token 32, so what was asked under each id is remembered until it is used again. Ids come in
-//! an order that an outsider cannot guess, and questions go out from [`PORTS`] ports in turn.
+//! an order that an outsider cannot guess.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,8 +15,6 @@ use telemetry::{FailureKind, Outcome};
 use super::sockets::{Packet, Sockets, Told, family};
 use super::{Launch, Order, Report, SendFault, Token};
 use crate::plan::{Errand, Plan, ProbeIndex};
-
-const PORTS: usize = 16;
 
 #[derive(Debug)]
 pub struct Dns {
@@ -38,7 +36,7 @@ impl Dns {
             _ => None,
         };
         let questions = plan.probes().iter().filter_map(asks).collect();
-        Self { sockets: Sockets::udp("dns", &families, PORTS, source), questions, asked: HashMap::new(), seed }
+        Self { sockets: Sockets::udp("dns", &families, source), questions, asked: HashMap::new(), seed }
     }
 
     pub fn send(&mut self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -55,8 +53,8 @@ impl Dns {
         sockets.receive(clock, reports, |packet| Some(read(packet, questions, asked).unwrap_or(Report::Malformed)));
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.fds()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.fd()
     }
 }
 
@@ -129,7 +127,7 @@ mod tests {
             server.send_to(answer, from).unwrap();
         }
         while reports.len() < answers.len() {
-            Poller::new(dns.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            Poller::new(dns.fd()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
             dns.receive(&clock, &mut reports);
         }
         (errand, reports)
@@ -180,21 +178,6 @@ mod tests {
         let read = read(&packet, &HashMap::from([(ProbeIndex(0), question)]), &asked);
         let Some(Report::Answer { errand, .. }) = read else { panic!("{read:?}") };
         assert_eq!(errand, Errand::Dns(from, ProbeIndex(0)));
-    }
-
-    #[test]
-    fn questions_go_out_from_sixteen_ports_in_turn() {
-        let clock = Clock::start();
-        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let plan = plan(&server.local_addr().unwrap().to_string(), "dns", "name = \"www.example.com\"");
-        let (mut dns, mut reports) = (Dns::open(&plan, None, 7), Vec::new());
-        let mut ports = HashSet::new();
-        for token in 0..32 {
-            let order = Order { token: Token(token), errand: plan.probes()[0].errand, timeout: Duration::from_secs(1) };
-            dns.send(&order, &clock, &mut reports).unwrap();
-            ports.insert(server.recv_from(&mut [0; dns::MAX_BYTES]).unwrap().1.port());
-        }
-        assert_eq!(ports.len(), PORTS);
     }
 
     proptest! {

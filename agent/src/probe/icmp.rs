@@ -36,8 +36,8 @@ impl Icmp {
         self.sockets.receive(clock, reports, |packet| read(packet, cookie));
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.fds()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.fd()
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
         }
         let deadline = clock.mono() + Duration::from_secs(5);
         while reports.is_empty() && clock.mono() < deadline {
-            Poller::new(icmp.fds()).wait(Some(Duration::from_secs(1))).map(drop).unwrap();
+            Poller::new(icmp.fd()).wait(Some(Duration::from_secs(1))).map(drop).unwrap();
             icmp.receive(&clock, &mut reports);
         }
         reports.pop()

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use protocols::icmp;
 use runtime::datagram::{self, Inbox};
 use runtime::{Clock, Wall};
@@ -16,15 +17,22 @@ use tracing::warn;
 use super::{Heard, Launch, Report, SendFault, Token, errno, unreachable};
 use crate::now::Now;
 
+/// A path's parallel ways are chosen by the ports at its ends: from so many ports, probes see most of them.
+const PORTS: usize = 16;
 /// What one look takes from a socket at most, so that a flood delays no send for long.
 const READ_AT_ONCE: usize = 256;
 /// What the kernel keeps while we are away; it may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// How many sockets one look finds ready; the next look finds the rest.
+const READY_AT_ONCE: usize = 32;
+
 /// Those that the plan needs and the machine gave.
 #[derive(Debug)]
 pub struct Sockets {
     all: Vec<Socket>,
+    /// Which of them have something to read.
+    ready: Option<Epoll>,
     inbox: Inbox,
 }
 
@@ -69,15 +77,15 @@ impl Told {
 }
 
 impl Sockets {
-    /// So many UDP ports of each family, which probes take in turn.
-    pub fn udp(probe: &'static str, families: &[Family], ports: usize, source: Option<IpAddr>) -> Self {
-        let wanted = families.iter().flat_map(|family| std::iter::repeat_n(*family, ports));
+    /// [`PORTS`] of UDP for each family.
+    pub fn udp(probe: &'static str, families: &[Family], source: Option<IpAddr>) -> Self {
+        let wanted = families.iter().flat_map(|family| std::iter::repeat_n(*family, PORTS));
         let open = |family| {
             Socket::open(family, source, Type::DGRAM, Protocol::UDP).inspect_err(
                 |error| warn!(probe, family = family.as_str(), %error, "no UDP socket; its probes are missed"),
             )
         };
-        Self { all: wanted.filter_map(|family| open(family).ok()).collect(), inbox: Inbox::default() }
+        Self::watched(wanted.filter_map(|family| open(family).ok()).collect())
     }
 
     /// One ICMP socket of each family: the kernel's ping kind where it lets us, else a raw one.
@@ -98,7 +106,25 @@ impl Sockets {
                     );
                 })
         };
-        Self { all: families.iter().filter_map(|family| open(*family).ok()).collect(), inbox: Inbox::default() }
+        Self::watched(families.iter().filter_map(|family| open(*family).ok()).collect())
+    }
+
+    fn watched(all: Vec<Socket>) -> Self {
+        let watch = || {
+            let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+            for (place, socket) in all.iter().enumerate() {
+                ready.add(&socket.inner, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))?;
+            }
+            Ok::<_, Errno>(ready)
+        };
+        let ready = if all.is_empty() { Ok(None) } else { watch().map(Some) };
+        match ready {
+            Ok(ready) => Self { all, ready, inbox: Inbox::default() },
+            Err(error) => {
+                warn!(%error, "no way to wait for datagrams; their probes are missed");
+                Self { all: Vec::new(), ready: None, inbox: Inbox::default() }
+            }
+        }
     }
 
     pub fn send(
@@ -109,7 +135,7 @@ impl Sockets {
         clock: &Clock,
         reports: &mut Vec<Report>,
     ) -> Result<Launch, SendFault> {
-        let socket = self.in_turn(token, family(to.ip())).ok_or(SendFault::NoSocket)?;
+        let socket = self.for_token(token, family(to.ip())).ok_or(SendFault::NoSocket)?;
         // Before the call: on a loopback the answer can be back before it returns.
         let mut sent = clock.mono();
         let mut result = socket.inner.send_to(packet, &to.into());
@@ -136,8 +162,11 @@ impl Sockets {
         reports: &mut Vec<Report>,
         mut read: impl FnMut(&Packet<'_>) -> Option<Report>,
     ) {
-        let Self { all, inbox } = self;
-        for socket in all {
+        let Self { all, ready, inbox } = self;
+        let Some(ready) = ready else { return };
+        let mut events = [EpollEvent::empty(); READY_AT_ONCE];
+        let count = ready.wait(&mut events, EpollTimeout::ZERO).unwrap_or_default();
+        for socket in events[..count].iter().filter_map(|event| all.get(event.data() as usize)) {
             for _ in 0..READ_AT_ONCE {
                 match socket.receive(inbox, clock, &mut read) {
                     Ok(report) => reports.extend(report),
@@ -155,13 +184,17 @@ impl Sockets {
         }
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.all.iter().map(|socket| socket.inner.as_fd())
+    /// What to wait on: it is readable while one of them is.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.ready.as_ref().map(|ready| ready.0.as_fd())
     }
 
-    fn in_turn(&self, token: Token, family: Family) -> Option<&Socket> {
+    /// The port for a token. Tokens of one probe may be any number apart, sixteen too, so they are spread by Knuth's
+    /// multiplicative hashing and not taken in turn: no probe keeps to a port.
+    fn for_token(&self, token: Token, family: Family) -> Option<&Socket> {
         let ours = || self.all.iter().filter(|socket| socket.family == family);
-        ours().nth(token.0 as usize % ours().count().max(1))
+        let spread = u64::from(token.0.wrapping_mul(0x9e37_79b1));
+        ours().nth(((spread * ours().count() as u64) >> 32) as usize)
     }
 }
 
@@ -220,4 +253,29 @@ pub(super) fn source_of(family: Family, source: Option<IpAddr>) -> SocketAddr {
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     SocketAddr::new(source.filter(|source| source.is_ipv4() == any.is_ipv4()).unwrap_or(any), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_probe_whose_tokens_are_sixteen_apart_still_goes_out_from_most_ports() {
+        let (clock, mut reports) = (Clock::start(), Vec::new());
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = server.local_addr().unwrap();
+        let sockets = Sockets::udp("test", &[Family::Ipv4], None);
+        for apart in [1, 2, 10, 16, 400] {
+            let mut ports = HashSet::new();
+            for token in (0..64).map(|turn| Token(turn * apart)) {
+                sockets.send(token, b"?", to, &clock, &mut reports).unwrap();
+                ports.insert(server.recv_from(&mut [0; 8]).unwrap().1.port());
+            }
+            assert!(ports.len() >= 12, "{apart} apart: {} ports", ports.len());
+        }
+        assert!(reports.is_empty());
+    }
 }

@@ -20,7 +20,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn open(families: &[Family], source: Option<IpAddr>, session: u16) -> Self {
-        Self { sockets: Sockets::udp("stamp", families, 1, source), session }
+        Self { sockets: Sockets::udp("stamp", families, source), session }
     }
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -36,8 +36,8 @@ impl Stamp {
         self.sockets.receive(clock, reports, |packet| Some(read(packet, session).unwrap_or(Report::Malformed)));
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.fds()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.fd()
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
         let [received, answered] = [received, received + dwell.as_nanos() as u64].map(Ntp::from_unix_nanos);
         server.send_to(&stamp::answer(&packet[..length], 64, received, answered).unwrap(), from).unwrap();
         while reports.is_empty() {
-            Poller::new(stamp.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            Poller::new(stamp.fd()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
             stamp.receive(&clock, &mut reports);
         }
         let whole = clock.mono().since(sent);

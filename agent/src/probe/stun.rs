@@ -20,7 +20,7 @@ pub struct Stun {
 
 impl Stun {
     pub fn open(families: &[Family], source: Option<IpAddr>, salt: u64) -> Self {
-        Self { sockets: Sockets::udp("stun", families, 1, source), salt }
+        Self { sockets: Sockets::udp("stun", families, source), salt }
     }
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -34,8 +34,8 @@ impl Stun {
         self.sockets.receive(clock, reports, |packet| Some(read(packet, salt).unwrap_or(Report::Malformed)));
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.fds()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.fd()
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
             server.send_to(answer, from).unwrap();
         }
         while reports.len() < answers.len() {
-            Poller::new(stun.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            Poller::new(stun.fd()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
             stun.receive(&clock, &mut reports);
         }
         (to, reports)
@@ -114,7 +114,7 @@ mod tests {
             stun.send(&order, &clock, &mut reports).unwrap();
         }
         while reports.len() < 3 {
-            Poller::new(stun.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            Poller::new(stun.fd()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
             stun.receive(&clock, &mut reports);
         }
         let refused = Outcome::Failure(FailureKind::Refused);

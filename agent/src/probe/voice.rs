@@ -19,7 +19,7 @@ pub struct Voice {
 
 impl Voice {
     pub fn open(families: &[Family], source: Option<IpAddr>) -> Self {
-        Self { sockets: Sockets::udp("voice", families, 1, source) }
+        Self { sockets: Sockets::udp("voice", families, source) }
     }
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
@@ -38,8 +38,8 @@ impl Voice {
         self.sockets.receive(clock, reports, |packet| Some(read(packet).unwrap_or(Report::Malformed)));
     }
 
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.fds()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.fd()
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
             reflector.send_to(&voice::answer(&bytes[..length], from).unwrap(), from).unwrap();
         }
         while reports.len() < 2 {
-            Poller::new(voice.fds()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
+            Poller::new(voice.fd()).wait(Some(Duration::from_secs(5))).map(drop).unwrap();
             voice.receive(&clock, &mut reports);
         }
         let expected = errands.into_iter().zip(0..).map(|(errand, token)| {

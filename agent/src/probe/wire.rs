@@ -89,8 +89,8 @@ impl Wire {
     /// Waits until something is heard, the bell rings, or it is time.
     pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
-        let datagrams = self.voice.fds().chain(self.dns.fds()).chain(self.stun.fds());
-        let fds = std::iter::once(self.inbox.fd()).chain(datagrams).chain(self.stamp.fds()).chain(self.icmp.fds());
+        let datagrams = [self.voice.fd(), self.dns.fd(), self.stun.fd(), self.stamp.fd(), self.icmp.fd()];
+        let fds = std::iter::once(self.inbox.fd()).chain(datagrams.into_iter().flatten());
         Poller::new(fds).wait(timeout).map(drop)
     }
 }
