@@ -8,15 +8,17 @@ use std::str::FromStr;
 
 use runtime::config::{Faults, Table, kind, read};
 use telemetry::geo::Coordinates;
-use telemetry::{Name, RegionName, ServiceName, TargetId};
+use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 
 use crate::policy::{HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
+use crate::receiver::Receiver;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     pub policy: Policy,
+    pub receivers: BTreeMap<ReceiverName, Receiver>,
     pub limits: Limits,
 }
 
@@ -36,6 +38,7 @@ impl Config {
             let (regions, region_names) = named(root, "region", region);
             let (services, service_names) = named(root, "service", service);
             let targets = targets(root, &region_names, &service_names);
+            let (receivers, _) = named::<ReceiverName, _>(root, "receiver", Receiver::read);
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             Some(Self {
@@ -48,8 +51,9 @@ impl Config {
                     targets,
                     health: HealthPolicy::default(),
                     hints,
-                    receivers: BTreeMap::new(),
+                    receivers: receivers.iter().map(|(name, receiver)| (name.clone(), receiver.policy())).collect(),
                 },
+                receivers,
                 limits,
             })
         })

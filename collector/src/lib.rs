@@ -2,6 +2,7 @@
 //!
 //! Start at [`state`]: `State`, `Entry` and `Effect` are the whole program; the rest carries bytes to and from them.
 
+pub mod addresses;
 pub mod agents;
 pub mod alerts;
 pub mod api;
@@ -10,6 +11,7 @@ pub mod cells;
 pub mod config;
 pub mod core;
 pub mod decode;
+pub mod deliver;
 pub mod diagnosis;
 pub mod entry;
 pub mod evidence;
@@ -23,10 +25,12 @@ pub mod marks;
 pub mod meters;
 pub mod policy;
 pub mod problem;
+pub mod receiver;
 pub mod regions;
 pub mod rings;
 pub mod sequences;
 pub mod server;
+pub mod signature;
 pub mod slowness;
 pub mod snapshot;
 pub mod state;

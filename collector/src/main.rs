@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use collector::config::Config;
 use collector::core::{Core, Keep};
 use collector::decode::Catalog;
+use collector::deliver::{Courier, Post};
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
@@ -87,7 +88,7 @@ fn start(args: Run) -> ExitCode {
     runtime::run("isochrone-collector", |tasks| async move { run(&tasks, config, args.address_file).await })
 }
 
-async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn run(tasks: &Tasks, mut config: Config, address_file: Option<PathBuf>) -> anyhow::Result<()> {
     let (listener, address) = server::bind(config.listen, address_file.as_deref()).await?;
     info!(%address, data_dir = %config.data_dir.display(), "listening");
 
@@ -101,6 +102,7 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
     let alarm = marks::Alarm::default();
     let snapshots = core.snapshots();
     meters::observe(&meters, &snapshots, &appender);
+    meters::observe_outbox(&meters, &snapshots);
     let ingest = Ingest {
         log: appender.clone(),
         clock,
@@ -112,6 +114,7 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
     };
 
     let shutdown = tasks.shutdown();
+    let receivers = std::mem::take(&mut config.receivers);
     let known = core.state().policy.clone();
     tasks.thread("fold", {
         let (appender, shutdown) = (appender.clone(), shutdown.clone());
@@ -121,6 +124,10 @@ async fn run(tasks: &Tasks, config: Config, address_file: Option<PathBuf>) -> an
         }
     })?;
     adopt(&appender, known.as_deref(), config, clock).await?;
+    for (receiver, reached) in receivers {
+        let courier = Courier::new(receiver, Post::new(reached)?, snapshots.clone(), appender.clone(), clock);
+        tasks.spawn("deliver", courier.run(shutdown.clone()));
+    }
     tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
     tasks.spawn("clock", marks::run(appender, clock, alarm, shutdown.clone()));
     tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, meters), shutdown));

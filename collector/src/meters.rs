@@ -3,6 +3,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use runtime::meters::Meters;
+use telemetry::ReceiverName;
 
 use crate::core::Snapshots;
 use crate::log::Appender;
@@ -81,6 +82,47 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
             let tally = state.state().tally;
             it.observe(tally.batches, &[KeyValue::new("outcome", "counted")]);
             it.observe(tally.repeated_batches, &[KeyValue::new("outcome", "repeated")]);
+        })
+        .build();
+}
+
+/// What the outbox holds and what became of the rest, read off the state.
+pub fn observe_outbox(meters: &Meters, snapshots: &Snapshots) {
+    let meter = meters.meter("isochrone-collector");
+    let receiver = |name: &ReceiverName| KeyValue::new("receiver", name.to_string());
+    let state = snapshots.clone();
+    meter
+        .u64_observable_counter("isochrone.alerts.deliveries")
+        .with_unit("{delivery}")
+        .with_description("Attempts to deliver, and rows given up without one, by receiver and outcome.")
+        .with_callback(move |it| {
+            for (name, outcome, count) in state.state().alerts.outbox.counts() {
+                it.observe(count, &[receiver(name), KeyValue::new("outcome", outcome.as_str())]);
+            }
+        })
+        .build();
+    let state = snapshots.clone();
+    meter
+        .u64_observable_gauge("isochrone.alerts.waiting")
+        .with_unit("{row}")
+        .with_description("Rows of the outbox that wait to be delivered.")
+        .with_callback(move |it| {
+            for (name, rows, _) in state.state().alerts.outbox.backlog() {
+                it.observe(rows as u64, &[receiver(name)]);
+            }
+        })
+        .build();
+    let state = snapshots.clone();
+    meter
+        .f64_observable_gauge("isochrone.alerts.oldest")
+        .with_unit("s")
+        .with_description("Age of the oldest row that waits to be delivered.")
+        .with_callback(move |it| {
+            let state = state.state();
+            for (name, _, oldest) in state.alerts.outbox.backlog() {
+                let age = oldest.map_or(0.0, |oldest| state.now.since(oldest).as_secs_f64());
+                it.observe(age, &[receiver(name)]);
+            }
         })
         .build();
 }

@@ -11,7 +11,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Notice;
 
-const NAME: &str = "RegionHealth";
+/// The one rule there is.
+pub const NAME: &str = "RegionHealth";
 /// What Alertmanager writes for a time that is not yet known.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{ReceiverName, RegionName, ServiceName, Wall};
+use utoipa::ToSchema;
 
 pub use notice::{Finding, Notice, Severity};
 pub use outbox::{Lane, Outbox, Outcome, Row, RowState, Why};
@@ -44,7 +45,7 @@ pub struct Alert {
     told: BTreeMap<ReceiverName, Severity>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
     Pending,

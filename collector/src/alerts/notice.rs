@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, ServiceName, Wall};
+use utoipa::ToSchema;
 
 use crate::regions::{Health, RegionHealth};
 
@@ -19,7 +20,7 @@ pub struct Notice {
     pub ended: Option<Wall>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Degraded.

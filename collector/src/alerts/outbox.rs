@@ -284,6 +284,8 @@ impl RowId {
 }
 
 impl RowState {
+    pub const ALL: [&str; 3] = ["waiting", "delivered", "dead"];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting { .. } => "waiting",

@@ -1,6 +1,7 @@
 //! What the outside may ask: REST under `/api/v1`, hints, meters, probes of our own health, and the dashboard.
 
 mod agents;
+mod alerts;
 mod hints;
 mod live;
 mod matrix;
@@ -47,6 +48,8 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
         .routes(routes!(matrix::read))
         .routes(routes!(paths::list))
         .routes(routes!(agents::list))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(alerts::deliveries))
         .routes(routes!(hints::list))
         .routes(routes!(hints::read))
         .routes(routes!(stream::follow))

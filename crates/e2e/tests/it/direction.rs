@@ -10,6 +10,9 @@ const AGENT: &[&str] = &[
 
 const COLLECTOR: &[&str] = &[
     "policy",
+    "addresses",
+    "signature",
+    "receiver",
     "config",
     "entry",
     "decode",
@@ -35,6 +38,7 @@ const COLLECTOR: &[&str] = &[
     "json",
     "ingest",
     "grpc",
+    "deliver",
     "api",
     "server",
 ];
