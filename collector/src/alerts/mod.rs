@@ -6,8 +6,6 @@
 //! the same alert. Whoever was told of an alert is told of its end.
 
 pub mod alertmanager;
-#[cfg(test)]
-mod model;
 mod notice;
 mod outbox;
 

@@ -5,6 +5,8 @@
 //! Each receiver has a task of its own, so one that hangs delays nobody else; ingest knows nothing of any of them.
 
 mod flights;
+#[cfg(test)]
+mod model;
 mod post;
 
 use std::convert::Infallible;

@@ -1,12 +1,14 @@
-//! Alerts and their outbox against what receivers remember: whatever is answered, restarts or changes its mind.
+//! Alerts, their outbox and what carries them, against what receivers remember: whatever is answered, restarts or changes its
+//! mind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use telemetry::{ReceiverName, RegionName, ServiceName, Wall};
 
-use super::{AlertId, Alerts, Lane, Outcome, RowState, Severity, Why, alertmanager};
+use super::flights::{Flights, Letter};
+use crate::alerts::{AlertId, Alerts, Lane, Outcome, RowState, Severity, Why};
 use crate::entry::{Answer, Attempt, Fault, RowId};
 use crate::policy::{HealthPolicy, HintPolicy, Policy, Receiver, Target};
 use crate::regions::{Health, RegionHealth};
@@ -23,9 +25,11 @@ enum Step {
     Pass(u64),
     /// Everything that may go out goes out.
     Send,
-    /// One of what is on its way is answered.
+    /// One of what is on its way is answered, and the log has it.
     Answered(usize, Answer),
-    /// What is on its way is forgotten; whether it arrived is not known.
+    /// The fold sees the next answer.
+    Folded,
+    /// What is on its way is forgotten; whether it arrived is not known. What is in the log is folded.
     Restart,
 }
 
@@ -38,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1_u64..10).prop_map(Step::Pass),
         6 => Just(Step::Send),
         6 => (any::<usize>(), answer()).prop_map(|(which, answer)| Step::Answered(which, answer)),
+        6 => Just(Step::Folded),
         1 => Just(Step::Restart),
     ]
 }
@@ -55,13 +60,16 @@ fn answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
-/// The fold, a driver, and what receivers were sent.
+/// The fold, what carries to each receiver, and what each was sent.
 struct World {
     alerts: Alerts,
     now: Wall,
     health: [RegionHealth; 2],
     policy: Policy,
-    flying: BTreeMap<Lane, Attempt>,
+    flights: BTreeMap<ReceiverName, Flights>,
+    air: Vec<(Lane, Letter)>,
+    /// Durable, and not folded yet.
+    log: VecDeque<Attempt>,
     /// By `webhook-id`: the body. One id never has two.
     bodies: BTreeMap<String, Vec<u8>>,
     /// What each lane was sent, in order: of which row, about which alert, its severity, and whether it says the end.
@@ -89,7 +97,9 @@ impl World {
             now: EPOCH,
             health: [health.clone(), health],
             policy,
-            flying: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            air: Vec::new(),
+            log: VecDeque::new(),
             bodies: BTreeMap::new(),
             sent: BTreeMap::new(),
             removed: BTreeMap::new(),
@@ -121,6 +131,7 @@ impl World {
                 self.alerts.adopt(&self.policy);
             }
             Step::Receives(receiver, there) => {
+                self.restart();
                 let name: ReceiverName = RECEIVERS[*receiver].parse().unwrap();
                 if *there {
                     self.policy.receivers.insert(name, Receiver { endpoint: 1 });
@@ -135,11 +146,8 @@ impl World {
             Step::Pass(seconds) => self.now += Duration::from_secs(*seconds),
             Step::Send => self.send(),
             Step::Answered(which, answer) => self.answered(*which, *answer),
-            Step::Restart => {
-                self.flying.clear();
-                let kept = postcard::to_allocvec(&self.alerts).unwrap();
-                self.alerts = postcard::from_bytes(&kept).unwrap();
-            }
+            Step::Folded => self.fold(),
+            Step::Restart => self.restart(),
         }
         self.judge();
     }
@@ -152,33 +160,47 @@ impl World {
 
     fn send(&mut self) {
         for receiver in self.policy.receivers.keys() {
-            let mut lanes = BTreeSet::new();
-            for row in self.alerts.outbox.due(receiver, self.now) {
-                assert!(lanes.insert(row.lane()), "two rows of one lane are due");
-                if self.flying.contains_key(&row.lane()) {
-                    continue;
-                }
-                let body = alertmanager::body(receiver.as_str(), &row.notice).unwrap();
-                let before = self.bodies.insert(row.id.name(EPOCH), body.clone());
-                assert!(before.is_none_or(|before| before == body), "one id, two bodies");
+            let flights = self.flights.entry(receiver.clone()).or_default();
+            for letter in flights.begin(&self.alerts.outbox, receiver, self.now, EPOCH) {
+                let row = self.alerts.outbox.waiting(letter.row).unwrap();
+                let lane = row.lane();
+                assert!(self.air.iter().all(|(busy, _)| *busy != lane), "two of one lane are on their way");
+                assert!(self.log.iter().all(|attempt| attempt.row != row.id), "the fold has not seen its last answer");
+                let before = self.bodies.insert(letter.id.clone(), letter.body.clone());
+                assert!(before.is_none_or(|before| before == letter.body), "one id, two bodies");
                 let sent = (row.id, row.alert, row.notice.severity, row.notice.ended.is_some());
-                self.sent.entry(row.lane()).or_default().push(sent);
-                let attempt = Attempt { row: row.id, number: row.attempts + 1, at: self.now, answer: Answer::Timeout };
-                self.flying.insert(row.lane(), attempt);
+                self.sent.entry(lane.clone()).or_default().push(sent);
+                self.air.push((lane, letter));
             }
         }
     }
 
     fn answered(&mut self, which: usize, answer: Answer) {
-        if self.flying.is_empty() {
+        if self.air.is_empty() {
             return;
         }
-        let lane = self.flying.keys().nth(which % self.flying.len()).cloned().unwrap();
-        let attempt = Attempt { at: self.now, answer, ..self.flying.remove(&lane).unwrap() };
+        let (lane, letter) = self.air.swap_remove(which % self.air.len());
+        let attempt = Attempt { row: letter.row, number: letter.attempt, at: self.now, answer };
+        self.flights.get_mut(&lane.receiver).unwrap().landed(letter.row);
+        self.log.push_back(attempt);
+    }
+
+    fn fold(&mut self) {
+        let Some(attempt) = self.log.pop_front() else { return };
         self.alerts.outbox.learn(&attempt, EPOCH);
         let once = postcard::to_allocvec(&self.alerts).unwrap();
         self.alerts.outbox.learn(&attempt, EPOCH);
         assert_eq!(once, postcard::to_allocvec(&self.alerts).unwrap(), "an answer counts once");
+    }
+
+    fn restart(&mut self) {
+        self.flights.clear();
+        self.air.clear();
+        while !self.log.is_empty() {
+            self.fold();
+        }
+        let kept = postcard::to_allocvec(&self.alerts).unwrap();
+        self.alerts = postcard::from_bytes(&kept).unwrap();
     }
 
     /// All is well, and everyone listens, until nothing waits.
@@ -190,8 +212,11 @@ impl World {
         while self.alerts.outbox.iter().any(|row| matches!(row.state, RowState::Waiting { .. })) {
             self.take(&Step::Pass(120));
             self.send();
-            while !self.flying.is_empty() {
+            while !self.air.is_empty() {
                 self.answered(0, ok);
+            }
+            while !self.log.is_empty() {
+                self.fold();
             }
         }
     }
@@ -248,7 +273,7 @@ proptest! {
     fn the_same_log_gives_the_same_outbox(steps in prop::collection::vec(step(), 1..60)) {
         let [one, other] = [&steps, &steps].map(|steps| {
             let mut world = World::new();
-            for step in steps.iter().filter(|step| !matches!(step, Step::Restart)) {
+            for step in steps {
                 world.take(step);
             }
             (postcard::to_allocvec(&world.alerts).unwrap(), world.bodies)
@@ -262,11 +287,10 @@ fn a_receiver_that_has_gone_gets_nothing_until_it_has_another_url_and_then_what_
     let mut world = World::new();
     world.take(&Step::Health(0, Health::Down));
     world.take(&Step::Send);
-    let gone = Answer::Status { code: 410, retry_after: None };
     let first: ReceiverName = RECEIVERS[0].parse().unwrap();
-    let lane = world.flying.keys().find(|lane| lane.receiver == first).cloned().unwrap();
-    let attempt = Attempt { answer: gone, ..world.flying.remove(&lane).unwrap() };
-    world.alerts.outbox.learn(&attempt, EPOCH);
+    let which = world.air.iter().position(|(lane, _)| lane.receiver == first).unwrap();
+    world.take(&Step::Answered(which, Answer::Status { code: 410, retry_after: None }));
+    world.take(&Step::Folded);
     world.take(&Step::Health(1, Health::Down));
     assert_eq!(world.alerts.outbox.due(&first, world.now).count(), 0);
     assert!(world.alerts.outbox.counts().any(|it| it == (&first, Outcome::Dead(Why::Gone), 2)));
