@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use runtime::meters::Meters;
 
+use super::exposition;
 use crate::core::Snapshots;
 use crate::problem::Problem;
 
@@ -23,8 +24,10 @@ pub(super) async fn readyz(State(snapshots): State<Snapshots>) -> Result<&'stati
     Ok("ok\n")
 }
 
-/// Meters in the Prometheus text format.
+/// The collector's own meters, and what was measured lately, in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses((status = 200, body = String)))]
-pub(super) async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], meters.render())
+pub(super) async fn metrics(State((meters, snapshots)): State<(Meters, Snapshots)>) -> impl IntoResponse {
+    let probes = exposition::probes(&snapshots.state());
+    let text = meters.render() + &exposition::render(&probes, exposition::MOST);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

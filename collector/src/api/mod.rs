@@ -2,6 +2,7 @@
 
 mod agents;
 mod alerts;
+mod exposition;
 mod hints;
 mod live;
 mod matrix;
@@ -54,8 +55,8 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
         .routes(routes!(hints::read))
         .routes(routes!(stream::follow))
         .routes(routes!(live::readyz))
-        .with_state(snapshots);
-    let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state(meters);
+        .with_state(snapshots.clone());
+    let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state((meters, snapshots));
     let rest = OpenApiRouter::default()
         .merge(otlp)
         .merge(concluded)

@@ -86,8 +86,12 @@ impl Door {
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+
+    pub(crate) async fn text(&self, path: &str) -> String {
         let (_, _, body) = self.ask(Request::get(path).body(Body::empty()).unwrap()).await;
-        serde_json::from_slice(&body).unwrap()
+        String::from_utf8(body).unwrap()
     }
 
     pub(crate) async fn post(&self, sequence: &str, encoding: Option<&str>, body: Vec<u8>) -> (StatusCode, Value) {

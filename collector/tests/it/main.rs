@@ -8,5 +8,6 @@ mod door;
 mod http;
 mod openapi;
 mod otlp;
+mod prometheus;
 mod scenarios;
 mod schema;

@@ -106,6 +106,11 @@ impl Histogram {
         self.quantile(1.0)
     }
 
+    /// Of all values.
+    pub fn sum(&self) -> f64 {
+        self.buckets.iter().map(|bucket| f64::from(bucket.count) * self.value(bucket.index)).sum()
+    }
+
     /// The mean absolute difference of two values drawn from here: what RFC 3550's interarrival jitter tends to when
     /// neighbours are independent. `None` for fewer than two values.
     pub fn mean_difference(&self) -> Option<f64> {

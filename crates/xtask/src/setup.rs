@@ -1,5 +1,5 @@
-//! What must be on the machine beside Rust: a C compiler, for the crates that bind C; Node, which builds the page; and a browser,
-//! in which it is tested. Installed where we may, named where not.
+//! What must be on the machine beside Rust: a C compiler, for the crates that bind C; Node, which builds the page; and for tests
+//! a browser, and the programs that they hold us against. Installed where we may, named where not.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_BROWSE: [Tool; 1] = [("chromium", "chromium")];
+pub(crate) const TO_TEST: [Tool; 2] = [("chromium", "chromium"), ("prometheus", "prometheus")];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();

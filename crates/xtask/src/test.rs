@@ -5,7 +5,7 @@ use crate::{setup, web};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     cargo::run(&["fmt", "--all", "--check"])?;
-    setup::ensure(&setup::TO_BROWSE)?;
+    setup::ensure(&setup::TO_TEST)?;
     web::check()?;
     // Before anything that compiles the collector: a new page is a new collector.
     web::build()?;
