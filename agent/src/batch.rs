@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use runtime::{Clock, Wall};
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
+use telemetry::otlp::build::{AgentHealth, Certificate, Measured, Sender, Subject, encode};
 use telemetry::{Outcome, Window};
 
 use crate::meters::Instruments;
 use crate::plan::{Aspect, Plan, ProbeIndex};
-use crate::record::{Handover, Part};
+use crate::record::{Handover, Part, Shown};
 use crate::spool::{Depth, Shared};
 
 const GATHER: Duration = Duration::from_millis(50);
 /// Some 400 kB before compression: below what a collector calls too big.
 const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 1000 };
 const ZSTD_LEVEL: i32 = 3;
+/// A certificate is told of when it is new, and again after so long: a collector may have lost it, and we do not know.
+const TELL_AGAIN: Duration = Duration::from_mins(10);
 
 /// Runs until the pacer is gone and its last parts are in the spool.
 pub fn run(
@@ -58,24 +60,42 @@ pub struct Assembler {
     plan: Plan,
     /// Those that were met; the recorder bounds how many there are.
     subjects: BTreeMap<(ProbeIndex, Arc<Aspect>), Arc<Subject>>,
+    certificates: BTreeMap<ProbeIndex, Known>,
     sender: Sender,
     scratch: Scratch,
     /// When the last batch was made.
     told: Wall,
 }
 
+/// A server's certificates, and when the collector was last told of them.
+#[derive(Debug)]
+struct Known {
+    subject: Arc<Subject>,
+    shown: Shown,
+    told: Option<Wall>,
+}
+
 impl Assembler {
     pub fn new(plan: Plan, sender: Sender, start: Wall) -> Self {
-        Self { plan, subjects: BTreeMap::new(), sender, scratch: Scratch::default(), told: start }
+        Self {
+            plan,
+            subjects: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            sender,
+            scratch: Scratch::default(),
+            told: start,
+        }
     }
 
     pub fn assemble(&mut self, handover: Handover, depth: Depth) -> Vec<Vec<u8>> {
-        let Handover { parts, lateness, at } = handover;
+        let Handover { parts, lateness, certificates, at } = handover;
+        let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
         let measured: Vec<_> = parts.into_iter().map(|part| self.measured(part)).collect();
         let batch = |windows: &[Measured]| {
             let health = AgentHealth {
                 lateness: std::mem::take(&mut lateness),
+                certificates: std::mem::take(&mut certificates),
                 spool_batches: depth.batches,
                 spool_bytes: depth.bytes,
                 // The wall clock may have been set back in between.
@@ -86,6 +106,27 @@ impl Assembler {
             encode(&self.sender, windows, &health)
         };
         measured.chunks(WINDOWS_IN_A_BATCH).map(batch).collect()
+    }
+
+    /// Those that are new, have changed, or were told of long ago.
+    fn news_of(&mut self, certificates: BTreeMap<ProbeIndex, Shown>, at: Wall) -> Vec<Certificate> {
+        for (probe, shown) in certificates {
+            let subject = || Arc::new(self.plan.get(probe).subject.clone());
+            let known =
+                self.certificates.entry(probe).or_insert_with(|| Known { subject: subject(), shown, told: None });
+            if known.shown.not_after != shown.not_after {
+                known.told = None;
+            }
+            known.shown = shown;
+        }
+        // Where the wall clock was set back, too.
+        let old = |told: Wall| told > at || at.since(told) >= TELL_AGAIN;
+        let due = self.certificates.values_mut().filter(|known| known.told.is_none_or(old));
+        due.map(|Known { subject, shown, told }| {
+            *told = Some(at);
+            Certificate { subject: subject.clone(), not_after: shown.not_after, seen: shown.at }
+        })
+        .collect()
     }
 
     fn measured(&mut self, part: Part) -> Measured {

@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use runtime::Mono;
-use telemetry::{FailureKind, Outcome};
+use telemetry::{FailureKind, Outcome, UnixSeconds};
 
 use crate::config::MAX_IN_FLIGHT;
 use crate::plan::{Errand, ProbeIndex};
@@ -31,8 +31,8 @@ pub struct Ended {
 pub enum End {
     /// With what its one phase measured, or the time until the failure was known.
     Counted(Outcome, Duration),
-    /// With what each of its phases measured, in their order.
-    Phased(Vec<Sample>),
+    /// With what each of its phases measured, in their order; and until when the server's certificates are good.
+    Phased(Vec<Sample>, Option<UnixSeconds>),
     Missed(Miss),
 }
 
@@ -141,7 +141,9 @@ impl Flights {
                 (self.end(token, end, Fate::Other), None)
             }
             Report::NotSent { token, fault } => (self.end(token, End::Missed(Miss::NotSent(fault)), Fate::Other), None),
-            Report::Phased { token, samples } => (self.end(token, End::Phased(samples), Fate::Other), None),
+            Report::Phased { token, samples, not_after } => {
+                (self.end(token, End::Phased(samples, not_after), Fate::Other), None)
+            }
             Report::Answer { token, errand, outcome, heard } => self.answer(token, errand, outcome, heard),
         }
     }

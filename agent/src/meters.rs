@@ -69,7 +69,7 @@ impl Instruments {
     pub fn ended(&self, end: &End) {
         match end {
             End::Counted(outcome, _) => self.ended_with(*outcome),
-            End::Phased(samples) => samples.last().into_iter().for_each(|last| self.ended_with(last.outcome)),
+            End::Phased(samples, _) => samples.last().into_iter().for_each(|last| self.ended_with(last.outcome)),
             End::Missed(miss) => self.missed(*miss, 1),
         }
     }

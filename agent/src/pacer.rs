@@ -1,7 +1,7 @@
 //! The thread that owns the clock and the sockets. A tick sends what is due, settles what was heard, and hands over the
 //! windows that are closed; the loop around it only reads the clock and waits.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tracing::warn;
 use crate::flights::{End, Ended, Flights, Miss};
 use crate::meters::Instruments;
 use crate::now::Now;
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, Planned, ProbeIndex};
 use crate::probe::wire::Wire;
 use crate::probe::{Order, Prober, Report};
-use crate::record::{Handover, Part, Recorder};
+use crate::record::{Handover, Part, Recorder, Shown};
 use crate::schedule::{Cadence, Due, Schedule};
 
 /// How long a shutdown waits for probes in flight; the push needs time after it.
@@ -29,6 +29,7 @@ pub struct Pacer {
     outbox: SyncSender<Handover>,
     tally: Instruments,
     lateness: Vec<Duration>,
+    certificates: BTreeMap<ProbeIndex, Shown>,
     heard: Vec<Report>,
     /// What the log has told already.
     told: HashSet<&'static str>,
@@ -46,6 +47,7 @@ impl Pacer {
             outbox,
             tally,
             lateness: Vec::new(),
+            certificates: BTreeMap::new(),
             heard: Vec::new(),
             told: HashSet::new(),
         }
@@ -133,7 +135,10 @@ impl Pacer {
     fn end(&mut self, ended: &Ended) {
         match &ended.end {
             End::Missed(miss) => self.missed(*miss, 1),
-            End::Counted(..) | End::Phased(_) => self.tally.ended(&ended.end),
+            End::Counted(..) | End::Phased(..) => self.tally.ended(&ended.end),
+        }
+        if let End::Phased(_, Some(not_after)) = ended.end {
+            self.certificates.insert(ended.due.probe, Shown { not_after, at: ended.due.wall });
         }
         self.recorder.record(ended);
     }
@@ -154,8 +159,8 @@ impl Pacer {
             return;
         }
         let count = parts.len();
-        let lateness = std::mem::take(&mut self.lateness);
-        if self.outbox.try_send(Handover { parts, lateness, at: now.wall }).is_err() {
+        let (lateness, certificates) = (std::mem::take(&mut self.lateness), std::mem::take(&mut self.certificates));
+        if self.outbox.try_send(Handover { parts, lateness, certificates, at: now.wall }).is_err() {
             self.tally.windows_dropped(count);
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use runtime::Wall;
 use telemetry::time::nanos;
-use telemetry::{Label, Labels, Outcome};
+use telemetry::{Label, Labels, Outcome, UnixSeconds};
 
 use crate::flights::{End, Ended};
 use crate::plan::{Aspect, ProbeIndex};
@@ -45,6 +45,15 @@ pub struct Handover {
     pub parts: Vec<Part>,
     /// How long after it was due each probe was sent, since the last time.
     pub lateness: Vec<Duration>,
+    /// What handshakes were shown since then, the last of each probe.
+    pub certificates: BTreeMap<ProbeIndex, Shown>,
+    pub at: Wall,
+}
+
+/// Certificates that a server showed: until when they are good, and when that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    pub not_after: UnixSeconds,
     pub at: Wall,
 }
 
@@ -113,7 +122,7 @@ impl Recorder {
         slot.in_flight = slot.in_flight.saturating_sub(1);
         match end {
             End::Counted(outcome, duration) => open.hear(begin, 0, *outcome, *duration),
-            End::Phased(samples) => {
+            End::Phased(samples, _) => {
                 for Sample { aspect, outcome, duration } in samples {
                     let series = open.series(aspect);
                     open.hear(begin, series, *outcome, *duration);
@@ -163,6 +172,7 @@ impl Handover {
     pub fn absorb(&mut self, more: Self) {
         self.parts.extend(more.parts);
         self.lateness.extend(more.lateness);
+        self.certificates.extend(more.certificates);
         self.at = more.at;
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
-use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION};
-use telemetry::{AgentId, Outcome, RegionName, Series};
+use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, TLS_NOT_AFTER};
+use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::entry::{Batch, Encoding, Envelope, Point, Report, Vitals};
+use crate::entry::{Batch, Certificate, Encoding, Envelope, Point, Report, Vitals};
 
 /// Attribute sets that are remembered. Beyond them points are parsed each time, which is slower and still right.
 const CATALOG: usize = 2_000_000;
@@ -96,13 +96,14 @@ impl Catalog {
             catalog: self,
             sender: Err(BadLabels::Malformed),
             points: Vec::new(),
+            certificates: Vec::new(),
             reports: Vec::new(),
             refused: Refused::default(),
         };
         walk::walk(body, &mut reading)?;
-        let Reading { points, reports, refused, .. } = reading;
+        let Reading { points, certificates, reports, refused, .. } = reading;
         let Envelope { origin, received, .. } = envelope;
-        Ok((Batch { origin, received, points, reports }, refused))
+        Ok((Batch { origin, received, points, certificates, reports }, refused))
     }
 
     fn series(
@@ -135,6 +136,7 @@ struct Reading<'c> {
     /// Of the resource whose points come now.
     sender: Result<Resource, BadLabels>,
     points: Vec<Point>,
+    certificates: Vec<Certificate>,
     reports: Vec<Report>,
     refused: Refused,
 }
@@ -182,6 +184,11 @@ impl Reading<'_> {
                 self.points.push(Point { series, outcome, begin, end, histogram });
                 self.vitals(sender);
             }
+            (TLS_NOT_AFTER, Value::Number(seconds)) if seconds.is_finite() => {
+                let (series, _) = self.catalog.series(&attributes, &sender.agent, &sender.source)?;
+                self.certificates.push(Certificate { series, not_after: UnixSeconds(seconds as i64), seen: end });
+                self.vitals(sender);
+            }
             (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals(sender).lateness = lateness,
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals(sender).spool_batches = batches as u64,
             (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.vitals(sender).spool_bytes = bytes as u64,
@@ -210,7 +217,7 @@ enum NotTaken {
 }
 
 fn is_ours(metric: &str) -> bool {
-    [PROBE_DURATION, AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES].contains(&metric)
+    [PROBE_DURATION, TLS_NOT_AFTER, AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES].contains(&metric)
 }
 
 impl Refused {

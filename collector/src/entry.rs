@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{AgentId, Histogram, Origin, Outcome, RegionName, Series, Wall};
+use telemetry::{AgentId, Histogram, Origin, Outcome, RegionName, Series, UnixSeconds, Wall};
 
 use crate::policy::Policy;
 
@@ -28,6 +28,7 @@ pub struct Batch {
     pub origin: Option<Origin>,
     pub received: Wall,
     pub points: Vec<Point>,
+    pub certificates: Vec<Certificate>,
     /// Of every agent that something was taken from.
     pub reports: Vec<Report>,
 }
@@ -49,6 +50,14 @@ pub struct Point {
     pub begin: Wall,
     pub end: Wall,
     pub histogram: Histogram,
+}
+
+/// When the first certificate that a target showed ends, and when that was seen. The series names agent, target and probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Certificate {
+    pub series: Arc<Series>,
+    pub not_after: UnixSeconds,
+    pub seen: Wall,
 }
 
 /// How the agent itself fared.

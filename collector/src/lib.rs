@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod api;
 pub mod bodies;
 pub mod cells;
+pub mod certificates;
 pub mod config;
 pub mod core;
 pub mod decode;

@@ -9,6 +9,7 @@ use telemetry::{RegionName, Series, Wall};
 use crate::agents::Agents;
 use crate::alerts::Alerts;
 use crate::cells::Cells;
+use crate::certificates::Certificates;
 use crate::entry::{Batch, Entry, Point};
 use crate::hints::{HintDocument, Hints, View};
 use crate::policy::Policy;
@@ -29,6 +30,7 @@ pub struct State {
     pub policy: Option<Arc<Policy>>,
     pub sequences: Sequences,
     pub agents: Agents,
+    pub certificates: Certificates,
     pub rings: Rings,
     pub cells: Cells,
     pub regions: Regions,
@@ -94,6 +96,9 @@ impl State {
         self.tally.batches += 1;
         for report in &batch.reports {
             self.agents.heard(report, batch.received);
+        }
+        for certificate in batch.certificates.iter().filter(|it| it.seen <= batch.received + AHEAD) {
+            self.certificates.shown(certificate);
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {

@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use runtime::meters::Meters;
 use telemetry::FailureKind;
 use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
-use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION};
+use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION, TLS_NOT_AFTER};
 
 use super::*;
 use crate::plan::{Addresses, ProbeIndex};
@@ -15,6 +15,7 @@ struct Seen {
     probes: Vec<(Wall, Wall, u64)>,
     lateness: Vec<(Wall, Wall, u64)>,
     spool: Vec<f64>,
+    certificates: Vec<(Wall, f64)>,
 }
 
 impl<'a> Visitor<'a> for Seen {
@@ -26,6 +27,7 @@ impl<'a> Visitor<'a> for Seen {
             (PROBE_DURATION, Value::Histogram(histogram)) => self.probes.push((begin, end, histogram.count())),
             (AGENT_LATENESS, Value::Histogram(histogram)) => self.lateness.push((begin, end, histogram.count())),
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.spool.push(batches),
+            (TLS_NOT_AFTER, Value::Number(end_of_it)) => self.certificates.push((end, end_of_it)),
             _ => {}
         }
     }
@@ -58,7 +60,8 @@ fn part(begin: u64) -> Part {
 
 fn handover(begins: &[u64], at: u64) -> Handover {
     let parts = begins.iter().map(|&begin| part(begin)).collect();
-    Handover { parts, lateness: vec![Duration::from_micros(80); begins.len()], at: Wall::from_secs(at) }
+    let lateness = vec![Duration::from_micros(80); begins.len()];
+    Handover { parts, lateness, certificates: BTreeMap::new(), at: Wall::from_secs(at) }
 }
 
 fn seen(bodies: &[Vec<u8>]) -> Seen {
@@ -112,4 +115,23 @@ async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool(
     assert_eq!(seen(&[body]).probes.len(), 4);
     spool.forget(batch.sequence);
     assert_eq!(spool.oldest().await, None);
+}
+
+#[test]
+fn a_certificate_is_told_of_when_it_is_new_when_it_changes_and_every_ten_minutes() {
+    let mut assembler = assembler();
+    let mut told = |at: u64, shown: Option<i64>| {
+        let shown = shown.map(|not_after| {
+            (ProbeIndex(0), Shown { not_after: telemetry::UnixSeconds(not_after), at: Wall::from_secs(at - 1) })
+        });
+        let handover = Handover { certificates: shown.into_iter().collect(), ..handover(&[at - 10], at) };
+        seen(&assembler.assemble(handover, Depth::default())).certificates
+    };
+    assert_eq!(told(1000, Some(5000)), [(Wall::from_secs(999), 5000.0)], "new");
+    assert_eq!(told(1010, Some(5000)), []);
+    assert_eq!(told(1020, Some(9000)), [(Wall::from_secs(1019), 9000.0)], "another one");
+    assert_eq!(told(1610, Some(9000)), []);
+    assert_eq!(told(1620, None), [(Wall::from_secs(1609), 9000.0)], "ten minutes later, as it was last seen");
+    assert_eq!(told(1630, Some(9000)), []);
+    assert_eq!(told(1500, None), [(Wall::from_secs(1629), 9000.0)], "the wall clock was set back");
 }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use super::phases::{Fault, Phases};
-use super::{errno, sockets, tcp};
+use super::{certificate, errno, sockets, tcp};
 use crate::config::{self, Secure};
 use crate::endpoint::Host;
 use crate::plan::{Dial, Purpose};
@@ -103,7 +103,9 @@ impl Dialer {
         let Some((connector, name)) = &self.tls else { return Ok(Dialled { stream: Box::new(stream), agreed: None }) };
         let stream = connector.connect(name.clone(), stream).await.map_err(|error| handshake_failed(&error))?;
         phases.passed();
-        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let session = stream.get_ref().1;
+        phases.certified(session.peer_certificates().and_then(certificate::earliest_end));
+        let agreed = session.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Dialled { stream: Box::new(stream), agreed })
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod bench;
+pub mod certificate;
 pub mod dial;
 pub mod dns;
 pub mod http;
@@ -21,7 +22,7 @@ pub mod wire;
 use std::time::Duration;
 
 use runtime::Mono;
-use telemetry::{FailureKind, Outcome, Series};
+use telemetry::{FailureKind, Outcome, Series, UnixSeconds};
 
 use crate::plan::{Aspect, Errand};
 
@@ -82,8 +83,8 @@ pub enum Report {
     Answer { token: Token, errand: Errand, outcome: Outcome, heard: Heard },
     /// It failed, and that was known after so long.
     Failed { token: Token, kind: FailureKind, after: Duration },
-    /// It had several phases, and each of them ended like this.
-    Phased { token: Token, samples: Vec<Sample> },
+    /// It had several phases, and each of them ended like this. A handshake among them was shown certificates.
+    Phased { token: Token, samples: Vec<Sample>, not_after: Option<UnixSeconds> },
     /// A task could not send it.
     NotSent { token: Token, fault: SendFault },
     /// A packet that answers nothing we could have asked.

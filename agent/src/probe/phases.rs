@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use runtime::{Clock, Mono};
-use telemetry::{FailureKind, Label, Labels, Outcome};
+use telemetry::{FailureKind, Label, Labels, Outcome, UnixSeconds};
 
 use super::{Order, Report, Sample, SendFault};
 use crate::plan::Aspect;
@@ -26,6 +26,7 @@ pub struct Phases {
     since: Mono,
     ahead: VecDeque<&'static str>,
     labels: Labels,
+    not_after: Option<UnixSeconds>,
     samples: Vec<Sample>,
 }
 
@@ -39,14 +40,16 @@ pub async fn carry_through(
     let Order { token, timeout, .. } = order;
     let now = clock.mono();
     let ahead = ahead.into_iter().collect();
-    let mut phases = Phases { clock, begun: now, since: now, ahead, labels: Labels::new(), samples: Vec::new() };
+    let (labels, samples) = (Labels::new(), Vec::new());
+    let mut phases = Phases { clock, begun: now, since: now, ahead, labels, not_after: None, samples };
     match tokio::time::timeout(timeout, probe(&mut phases)).await {
         Ok(Ok(())) => {}
         Ok(Err(Fault::Failure(kind))) => phases.fail(kind, Duration::ZERO),
         Ok(Err(Fault::Ours(fault))) => return Report::NotSent { token, fault },
         Err(_) => phases.fail(FailureKind::Timeout, timeout),
     }
-    Report::Phased { token, samples: phases.samples }
+    let Phases { samples, not_after, .. } = phases;
+    Report::Phased { token, samples, not_after }
 }
 
 impl Phases {
@@ -64,6 +67,11 @@ impl Phases {
         if let Ok(value) = value.parse() {
             self.labels.insert(label, value);
         }
+    }
+
+    /// The server's certificates are good until then.
+    pub fn certified(&mut self, not_after: Option<UnixSeconds>) {
+        self.not_after = not_after;
     }
 
     fn fail(&mut self, kind: FailureKind, at_least: Duration) {

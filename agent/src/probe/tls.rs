@@ -49,6 +49,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_handshake_tells_when_the_certificate_ends() {
+        let (mut tasks, authority) = (JoinSet::new(), Authority::until(2099));
+        let address = server(&mut tasks, &authority).await.to_string();
+        let plan = plan(&address, "tls", &authority.trusted());
+        let report = probe(order(LONG), Arc::new(dialer(&plan.probes()[0]))).await;
+        let Report::Phased { not_after: Some(end), .. } = report else { panic!("{report:?}") };
+        assert_eq!(end.to_string(), "2099-01-01T00:00:00Z");
+    }
+
+    #[tokio::test]
     async fn a_certificate_of_an_unknown_authority_or_another_name_fails_at_tls_alone() {
         let (mut tasks, authority) = (JoinSet::new(), Authority::new());
         let address = server(&mut tasks, &authority).await.to_string();

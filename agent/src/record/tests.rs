@@ -114,7 +114,7 @@ fn a_slot_left_ahead_by_a_clock_set_back_is_closed_at_once() {
 fn phased(due: Due, samples: &[(Aspect, Outcome)]) -> Ended {
     let duration = Duration::from_millis(20);
     let sample = |(aspect, outcome): &(Aspect, Outcome)| Sample { aspect: aspect.clone(), outcome: *outcome, duration };
-    Ended { due, end: End::Phased(samples.iter().map(sample).collect()) }
+    Ended { due, end: End::Phased(samples.iter().map(sample).collect(), None) }
 }
 
 #[test]

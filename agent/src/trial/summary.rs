@@ -26,6 +26,8 @@ pub struct Summary {
     phases: Phases,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_rounded")]
     jitter_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_not_after: Option<String>,
     /// As they were seen last.
     labels: BTreeMap<&'static str, String>,
 }
@@ -62,6 +64,7 @@ impl Summary {
             errors: BTreeMap::new(),
             phases: Phases::default(),
             jitter_ms: None,
+            certificate_not_after: None,
             labels: BTreeMap::new(),
         }
     }
@@ -85,7 +88,8 @@ impl Summary {
                 self.passed(phase, *outcome, *duration);
                 self.last(*outcome);
             }
-            End::Phased(samples) => {
+            End::Phased(samples, not_after) => {
+                self.certificate_not_after = not_after.map(|end| end.to_string()).or(self.certificate_not_after.take());
                 for sample in samples {
                     self.passed(sample.aspect.phase, sample.outcome, sample.duration);
                     let labels = sample.aspect.labels.iter();
@@ -180,6 +184,9 @@ impl fmt::Display for Summary {
         }
         if let Some(jitter) = self.jitter_ms {
             writeln!(f, "jitter {jitter:.3} ms")?;
+        }
+        if let Some(end) = &self.certificate_not_after {
+            writeln!(f, "certificate until {end}")?;
         }
         self.labels.iter().try_for_each(|(label, value)| writeln!(f, "{label} {value}"))
     }

@@ -197,7 +197,8 @@ impl<'a> Run<'a> {
         let origin = Origin { agent: agent.clone(), boot: Boot(1), sequence: Sequence(second + 1) };
         let received = BEGIN + Duration::from_secs(second + 1);
         let report = Report { agent, source: source.clone(), version: String::new(), vitals: Vitals::default() };
-        Batch { origin: Some(origin), received, points, reports: vec![report] }
+        let certificates = Vec::new();
+        Batch { origin: Some(origin), received, points, certificates, reports: vec![report] }
     }
 
     fn compare(&self, expected: &Expected) -> Vec<String> {

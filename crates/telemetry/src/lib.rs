@@ -14,5 +14,5 @@ pub mod window;
 pub use histogram::Histogram;
 pub use names::{AgentId, InvalidName, Name, ReceiverName, RegionName, ServiceName, TargetId};
 pub use series::{Boot, Family, Label, LabelValue, Labels, Origin, PathId, Sequence, Series};
-pub use time::{Mono, Wall};
+pub use time::{Mono, UnixSeconds, Wall};
 pub use window::{FailureKind, Outcome, Window};

@@ -16,6 +16,11 @@ pub struct Wall(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mono(pub u64);
 
+/// Whole seconds since the Unix epoch: of dates that [`Wall`] is too short for, such as the end of a certificate in 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixSeconds(pub i64);
+
 impl Wall {
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1_000_000_000)
@@ -93,6 +98,15 @@ impl fmt::Display for Wall {
     }
 }
 
+/// RFC 3339, UTC; what lies outside the years 1970 to 9999 is written as their end.
+impl fmt::Display for UnixSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const END_OF_9999: u64 = 253_402_300_799;
+        let since = u64::try_from(self.0).unwrap_or_default().min(END_OF_9999);
+        humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(since)).fmt(f)
+    }
+}
+
 impl FromStr for Wall {
     type Err = humantime::TimestampError;
 
@@ -110,6 +124,13 @@ mod tests {
         let time = Wall(1_764_000_123_456_000_000);
         assert_eq!(time.to_string(), "2025-11-24T16:02:03.456Z");
         assert_eq!(time.to_string().parse::<Wall>().unwrap(), time);
+    }
+
+    #[test]
+    fn seconds_are_written_as_a_date_however_far_away() {
+        assert_eq!(UnixSeconds(1_764_000_123).to_string(), "2025-11-24T16:02:03Z");
+        assert_eq!(UnixSeconds(i64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(UnixSeconds(-1).to_string(), "1970-01-01T00:00:00Z");
     }
 
     #[test]

@@ -20,6 +20,7 @@ const COLLECTOR: &[&str] = &[
     "marks",
     "sequences",
     "agents",
+    "certificates",
     "rings",
     "evidence",
     "slowness",

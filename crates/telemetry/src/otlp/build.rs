@@ -13,11 +13,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
-use super::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, attribute};
+use super::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, TLS_NOT_AFTER, attribute};
 use crate::histogram::Histogram;
 use crate::names::{AgentId, RegionName};
 use crate::series::Series;
-use crate::time::Wall;
+use crate::time::{UnixSeconds, Wall};
 use crate::window::{Outcome, Window};
 
 /// Who sends.
@@ -46,11 +46,20 @@ pub struct Measured {
     pub window: Window,
 }
 
-/// How the agent itself fared since its last batch.
+/// What a target showed in a handshake: when the first of its certificates ends.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    pub subject: Arc<Subject>,
+    pub not_after: UnixSeconds,
+    pub seen: Wall,
+}
+
+/// How the agent itself fared since its last batch, and what it learned beside what it measured.
 #[derive(Debug, Clone, Default)]
 pub struct AgentHealth {
     /// How long after it was due each probe was sent.
     pub lateness: Histogram,
+    pub certificates: Vec<Certificate>,
     pub spool_batches: u64,
     pub spool_bytes: u64,
     pub begin: Wall,
@@ -66,12 +75,19 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
         })
     });
     let lateness = exponential_point(health.begin, health.end, &health.lateness, Vec::new());
-    let metrics = vec![
+    let count = |value: u64| vec![number_point(health.end, i64::try_from(value).unwrap_or(i64::MAX), Vec::new())];
+    let mut metrics = vec![
         exponential(PROBE_DURATION, durations.collect()),
         exponential(AGENT_LATENESS, vec![lateness]),
-        gauge(AGENT_SPOOL_BATCHES, "{batch}", health.end, health.spool_batches),
-        gauge(AGENT_SPOOL_BYTES, "By", health.end, health.spool_bytes),
+        gauge(AGENT_SPOOL_BATCHES, "{batch}", count(health.spool_batches)),
+        gauge(AGENT_SPOOL_BYTES, "By", count(health.spool_bytes)),
     ];
+    if !health.certificates.is_empty() {
+        let end = |Certificate { subject, not_after, seen }: &Certificate| {
+            number_point(*seen, not_after.0, target_attributes(subject))
+        };
+        metrics.push(gauge(TLS_NOT_AFTER, "s", health.certificates.iter().map(end).collect()));
+    }
     let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
     let resource = Resource { attributes: resource_attributes(sender), ..Resource::default() };
     let request = ExportMetricsServiceRequest {
@@ -90,11 +106,14 @@ fn exponential(name: &str, data_points: Vec<ExponentialHistogramDataPoint>) -> M
     Metric { name: name.to_owned(), unit: "s".to_owned(), data: Some(data), ..Metric::default() }
 }
 
-fn gauge(name: &str, unit: &str, time: Wall, value: u64) -> Metric {
-    let value = Some(number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)));
-    let point = NumberDataPoint { time_unix_nano: time.0, value, ..NumberDataPoint::default() };
-    let data = Some(metric::Data::Gauge(Gauge { data_points: vec![point] }));
+fn gauge(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    let data = Some(metric::Data::Gauge(Gauge { data_points }));
     Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
+}
+
+fn number_point(time: Wall, value: i64, attributes: Vec<KeyValue>) -> NumberDataPoint {
+    let value = Some(number_data_point::Value::AsInt(value));
+    NumberDataPoint { attributes, time_unix_nano: time.0, value, ..NumberDataPoint::default() }
 }
 
 fn exponential_point(
@@ -138,18 +157,9 @@ fn resource_attributes(sender: &Sender) -> Vec<KeyValue> {
 }
 
 fn point_attributes(subject: &Subject, outcome: Outcome) -> Vec<KeyValue> {
-    let Subject { series, address, port, transport } = subject;
-    let mut attributes = vec![
-        text(attribute::TARGET, series.target.as_str()),
-        text(attribute::REGION, series.region.as_str()),
-        text(attribute::SERVICE, series.service.as_str()),
-        text(attribute::PROBE, series.probe.as_str()),
-        text(attribute::PHASE, series.phase.as_str()),
-        text(attribute::ADDRESS, address),
-        text(attribute::TRANSPORT, transport),
-        text(attribute::FAMILY, series.family.as_str()),
-    ];
-    attributes.extend(port.map(|port| key_value(attribute::PORT, any_value::Value::IntValue(i64::from(port)))));
+    let series = &subject.series;
+    let mut attributes = target_attributes(subject);
+    attributes.push(text(attribute::PHASE, series.phase.as_str()));
     if series.confirm {
         attributes.push(key_value(attribute::CONFIRM, any_value::Value::BoolValue(true)));
     }
@@ -157,6 +167,22 @@ fn point_attributes(subject: &Subject, outcome: Outcome) -> Vec<KeyValue> {
     if let Outcome::Failure(kind) = outcome {
         attributes.push(text(attribute::ERROR, kind.as_str()));
     }
+    attributes
+}
+
+/// Of what a probe goes to, without what it measures there.
+fn target_attributes(subject: &Subject) -> Vec<KeyValue> {
+    let Subject { series, address, port, transport } = subject;
+    let mut attributes = vec![
+        text(attribute::TARGET, series.target.as_str()),
+        text(attribute::REGION, series.region.as_str()),
+        text(attribute::SERVICE, series.service.as_str()),
+        text(attribute::PROBE, series.probe.as_str()),
+        text(attribute::ADDRESS, address),
+        text(attribute::TRANSPORT, transport),
+        text(attribute::FAMILY, series.family.as_str()),
+    ];
+    attributes.extend(port.map(|port| key_value(attribute::PORT, any_value::Value::IntValue(i64::from(port)))));
     attributes
 }
 

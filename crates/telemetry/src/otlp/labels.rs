@@ -41,9 +41,12 @@ impl From<Malformed> for BadLabels {
 /// The first phase of a probe that has only one.
 const DEFAULT_PHASE: &str = "rtt";
 
+/// The field of the attributes in an exponential histogram's point, and in a number's.
+const POINT: [u32; 2] = [1, 7];
+
 pub fn resource(message: &[u8]) -> Result<Resource, BadLabels> {
     let (mut agent, mut source, mut version) = (None, None, None);
-    each_attribute(message, 1, |key, value| match key {
+    each_attribute(message, &[1], |key, value| match key {
         attribute::INSTANCE => agent = value,
         attribute::SOURCE => source = value,
         attribute::VERSION => version = value,
@@ -56,12 +59,12 @@ pub fn resource(message: &[u8]) -> Result<Resource, BadLabels> {
     })
 }
 
-/// The series and the kind of outcome that a point of `isochrone.probe.duration` counts. Agent and source are those of the
-/// batch.
+/// The series that a point is of, and the kind of outcome that one of `isochrone.probe.duration` counts. Agent and source are
+/// those of the batch.
 pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result<(Series, Outcome), BadLabels> {
     let (mut target, mut region, mut service, mut probe, mut phase) = (None, None, None, None, None);
     let (mut family, mut error, mut confirm, mut learned) = (None, None, false, Vec::new());
-    each_attribute(attributes, 1, |key, value| match key {
+    each_attribute(attributes, &POINT, |key, value| match key {
         attribute::TARGET => target = value,
         attribute::REGION => region = value,
         attribute::SERVICE => service = value,
@@ -103,11 +106,11 @@ fn required<T: FromStr>(key: &'static str, value: Option<&str>) -> Result<T, Bad
 /// Each attribute whose value is text; a boolean reads as `true` or `false`, the rest as nothing.
 fn each_attribute<'a>(
     message: &'a [u8],
-    wanted: u32,
+    wanted: &[u32],
     mut visit: impl FnMut(&'a str, Option<&'a str>),
 ) -> Result<(), Malformed> {
     each(message, |number, field| {
-        let (true, Field::Bytes(pair)) = (number == wanted, field) else { return Ok(()) };
+        let (true, Field::Bytes(pair)) = (wanted.contains(&number), field) else { return Ok(()) };
         let (mut key, mut value) = ("", None);
         each(pair, |number, field| {
             match (number, field) {

@@ -10,6 +10,9 @@ pub mod walk;
 mod wire;
 
 pub const PROBE_DURATION: &str = "isochrone.probe.duration";
+/// A gauge, unit `s`: the Unix time at which the first certificate of the chain that a target showed ends. Its own time is that
+/// of the handshake.
+pub const TLS_NOT_AFTER: &str = "isochrone.tls.certificate.not_after";
 pub const AGENT_LATENESS: &str = "isochrone.agent.lateness";
 pub const AGENT_SPOOL_BATCHES: &str = "isochrone.agent.spool.batches";
 pub const AGENT_SPOOL_BYTES: &str = "isochrone.agent.spool.bytes";

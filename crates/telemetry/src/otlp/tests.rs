@@ -11,12 +11,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::build::{AgentHealth, Measured, Sender, Subject, encode};
+use super::build::{AgentHealth, Certificate, Measured, Sender, Subject, encode};
 use super::labels;
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
 use crate::series::{Family, Label, Series};
-use crate::time::Wall;
+use crate::time::{UnixSeconds, Wall};
 use crate::window::{FailureKind, Outcome, Window};
 
 #[derive(Default)]
@@ -177,7 +177,8 @@ fn attributes_that_do_not_stand_together_are_gathered() {
 fn the_agents_own_health_is_read_beside_the_probes() {
     let lateness = Scratch::default().fold([Duration::from_micros(80)]);
     let end = Wall::from_secs(1010);
-    let health = AgentHealth { lateness, spool_batches: 3, spool_bytes: 4096, begin: Wall::from_secs(1000), end };
+    let begin = Wall::from_secs(1000);
+    let health = AgentHealth { lateness, spool_batches: 3, spool_bytes: 4096, begin, end, ..AgentHealth::default() };
     let body = encode(&sender(), &[], &health);
     let seen = walked(&body);
     let value = |metric: &str| seen.points.iter().find(|point| point.metric == metric).map(|point| point.value.clone());
@@ -186,4 +187,16 @@ fn the_agents_own_health_is_read_beside_the_probes() {
     let Some(Value::Histogram(lateness)) = value(super::AGENT_LATENESS) else { panic!("lateness is a histogram") };
     assert_eq!(lateness.count(), 1);
     assert_eq!(Histogram::default().count(), 0);
+}
+
+#[test]
+fn the_end_of_a_certificate_is_read_with_its_target_and_the_time_of_the_handshake() {
+    let (Measured { subject, .. }, seen) = (measured("iad-cdn", &[]), Wall::from_secs(1005));
+    let certificates = vec![Certificate { subject: subject.clone(), not_after: UnixSeconds(-1), seen }];
+    let body = encode(&sender(), &[], &AgentHealth { certificates, ..AgentHealth::default() });
+    let told = walked(&body).points.into_iter().find(|point| point.metric == super::TLS_NOT_AFTER).unwrap();
+    assert_eq!((told.end, &told.value), (seen, &Value::Number(-1.0)));
+    let (series, outcome) = labels::series(&told.attributes, &subject.series.agent, &subject.series.source).unwrap();
+    let expected = (&subject.series.target, &subject.series.probe, Outcome::Reply);
+    assert_eq!((&series.target, &series.probe, outcome), expected);
 }
