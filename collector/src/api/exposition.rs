@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use telemetry::{Family, Name, RegionName, Series, TargetId, Wall};
+use telemetry::{Family, Name, RegionName, Series, TargetId, UnixSeconds, Wall};
 
 use crate::rings::{Rings, Seen, SeriesId};
 use crate::state::State;
@@ -20,6 +20,8 @@ pub(super) const MOST: usize = 10_000;
 pub(super) struct Probe {
     series: Arc<Series>,
     phases: BTreeMap<Name, Seen>,
+    /// When the first certificate that it was shown ends.
+    not_after: Option<UnixSeconds>,
 }
 
 /// A value, by phase where it has one.
@@ -32,7 +34,7 @@ struct Metric {
     values: fn(&Probe) -> Vec<Sample>,
 }
 
-const METRICS: [Metric; 5] = [
+const METRICS: [Metric; 6] = [
     Metric {
         name: "probe_success",
         unit: "",
@@ -63,6 +65,12 @@ const METRICS: [Metric; 5] = [
         help: "How long a phase of an ICMP probe took: the mean of the newest window.",
         values: |probe| probe.by_phase("icmp"),
     },
+    Metric {
+        name: "probe_ssl_earliest_cert_expiry",
+        unit: "",
+        help: "When the first certificate of the chain that was shown ends, in seconds since 1970.",
+        values: |probe| probe.not_after.map(|end| (None, end.0 as f64)).into_iter().collect(),
+    },
 ];
 
 /// Those that have fresh data, in the order of their names.
@@ -77,8 +85,15 @@ pub(super) fn probes(state: &State) -> Vec<Probe> {
         let from = (heard - policy.window).slot(policy.window);
         let Some((series, seen)) = newest(&state.rings, all, from) else { continue };
         let key = (series.source.clone(), series.target.clone(), series.probe.clone(), series.family);
-        let probe = probes.entry(key).or_insert_with(|| Probe { series: Arc::clone(series), phases: BTreeMap::new() });
+        let probe = probes.entry(key).or_insert_with(|| Probe::new(Arc::clone(series)));
         probe.phases.insert(series.phase.clone(), seen);
+    }
+    for (_, target, probe, shown) in state.certificates.iter() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            if let Some(probe) = probes.get_mut(&(shown.source.clone(), target.clone(), probe.clone(), family)) {
+                probe.not_after = Some(probe.not_after.map_or(shown.not_after, |known| known.min(shown.not_after)));
+            }
+        }
     }
     probes.into_values().collect()
 }
@@ -123,6 +138,10 @@ impl Metric {
 }
 
 impl Probe {
+    fn new(series: Arc<Series>) -> Self {
+        Self { series, phases: BTreeMap::new(), not_after: None }
+    }
+
     fn labels(&self) -> String {
         let Series { source, target, service, region, probe, family, .. } = &*self.series;
         let family = family.as_str();
@@ -188,7 +207,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::entry::{Batch, Entry, Point};
+    use crate::entry::{Batch, Certificate, Entry, Point};
 
     const NOW: Wall = Wall(1_000_000_000_000);
 
@@ -210,9 +229,13 @@ mod tests {
     }
 
     fn state(points: Vec<Point>) -> State {
+        shown(points, Vec::new())
+    }
+
+    fn shown(points: Vec<Point>, certificates: Vec<Certificate>) -> State {
         let policy = Arc::new(Config::load(Path::new("../config/collector.toml")).unwrap().policy);
         let mut state = State::default();
-        let batch = Batch { origin: None, received: NOW, points, reports: Vec::new() };
+        let batch = Batch { origin: None, received: NOW, points, reports: Vec::new(), certificates };
         for entry in [Entry::Config { at: NOW, policy }, Entry::Batch(batch), Entry::Mark { now: NOW }] {
             drop(state.apply(&entry));
         }
@@ -233,7 +256,11 @@ mod tests {
             point("icmp", "rtt", Outcome::Reply, &[90]),
             point("icmp", "rtt", lost, &[1000, 1000]),
         ];
-        insta::assert_snapshot!(render(&probes(&state(points)), MOST));
+        let series = Series { agent: "fra-2".parse().unwrap(), ..Series::clone(&http("tls", &[1]).series) };
+        let certificate = |series: Arc<Series>, end| Certificate { series, not_after: UnixSeconds(end), seen: NOW };
+        let certificates =
+            vec![certificate(http("tls", &[1]).series, 1_795_000_000), certificate(series.into(), 1_790_000_000)];
+        insta::assert_snapshot!(render(&probes(&shown(points, certificates)), MOST));
     }
 
     #[test]

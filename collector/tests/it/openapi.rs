@@ -48,6 +48,10 @@ async fn what_is_answered_is_what_is_described() {
         ("listPaths", get("/api/v1/paths?window=15m"), 200),
         ("listPaths", get("/api/v1/paths?window=1y"), 400),
         ("listAgents", get("/api/v1/agents"), 200),
+        ("listAlerts", get("/api/v1/alerts?state=firing"), 200),
+        ("listAlerts", get("/api/v1/alerts?state=loud"), 400),
+        ("listDeliveries", get("/api/v1/deliveries"), 200),
+        ("listDeliveries", get("/api/v1/deliveries?state=lost"), 400),
         ("listHints", get("/api/v1/hints"), 200),
         ("readHint", get("/api/v1/hints/fra/voice"), 200),
         (
