@@ -7,4 +7,5 @@ mod collector;
 mod commands;
 mod config;
 mod end_to_end;
+mod nginx;
 mod push;
