@@ -22,6 +22,8 @@ pub struct WorldOptions {
     /// Where the planet's control and the collector listen; port 0 takes a free one.
     pub control: String,
     pub listen: String,
+    /// What the collector's configuration has beside what the planet writes: tables, in TOML.
+    pub collector: String,
     /// The folder with our binaries: `target/<profile>`.
     pub programs: PathBuf,
 }
@@ -48,7 +50,8 @@ impl Default for WorldOptions {
         // A test stands in `target/<profile>/deps`.
         let test = std::env::current_exe().unwrap_or_default();
         let programs = test.ancestors().nth(2).unwrap_or(&test).to_owned();
-        Self { regions: 8, seed: 1, control: "127.0.0.1:0".into(), listen: "127.0.0.1:0".into(), programs }
+        let any = || "127.0.0.1:0".to_owned();
+        Self { regions: 8, seed: 1, control: any(), listen: any(), collector: String::new(), programs }
     }
 }
 
@@ -59,6 +62,9 @@ impl World {
         // The agents' configuration names the collector before it runs, so its port is chosen here.
         let listen = free_port(&options.listen)?;
         let planet = Planet::start(options, &listen, dir.path())?;
+        let file = dir.path().join("collector.toml");
+        let config = fs::read_to_string(&file).context("read the collector's configuration")?;
+        fs::write(&file, config + &options.collector).context("add to the collector's configuration")?;
         let programs = options.programs.clone();
         let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, programs, dir };
         world.start_collector()?;

@@ -60,6 +60,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         seed: options.seed,
         control: "127.0.0.1:8470".to_owned(),
         listen: "127.0.0.1:8460".to_owned(),
+        collector: String::new(),
         programs: cargo::programs()?,
     })?;
     println!("built in {} s; {} regions run", built.as_secs(), options.regions);
