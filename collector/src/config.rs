@@ -20,6 +20,8 @@ pub struct Config {
     pub policy: Policy,
     pub receivers: BTreeMap<ReceiverName, Receiver>,
     pub limits: Limits,
+    /// Where batches are sent on to.
+    pub export: Option<OtlpUrl>,
 }
 
 /// What one request may cost.
@@ -28,6 +30,10 @@ pub struct Limits {
     pub wire_bytes: usize,
     pub inflated_bytes: usize,
 }
+
+/// An http or https URL without a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpUrl(pub reqwest::Url);
 
 impl Config {
     pub fn load(path: &Path) -> Result<Self, Faults> {
@@ -41,6 +47,7 @@ impl Config {
             let (receivers, _) = named::<ReceiverName, _>(root, "receiver", Receiver::read);
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
+            let export = root.table("export", export);
             Some(Self {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8460))),
                 data_dir: data_dir?.into(),
@@ -55,6 +62,7 @@ impl Config {
                 },
                 receivers,
                 limits,
+                export,
             })
         })
     }
@@ -138,6 +146,13 @@ fn hints(table: &mut Table<'_>) -> HintPolicy {
     }
 }
 
+fn export(table: &mut Table<'_>) -> Option<OtlpUrl> {
+    table.required(
+        "otlp",
+        kind::parsed("an http or https URL, such as \"http://127.0.0.1:4318/v1/metrics\", without a user"),
+    )
+}
+
 fn limits(table: &mut Table<'_>) -> Limits {
     let defaults = Limits::default();
     let mut bytes = |key, default: usize| {
@@ -188,6 +203,17 @@ impl FromStr for Primary {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (probe, phase) = text.split_once('/').unwrap_or((text, usual_phase(text)));
         Ok(Self { probe: probe.parse::<Name>()?, phase: phase.parse()? })
+    }
+}
+
+impl FromStr for OtlpUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url: reqwest::Url = text.parse().map_err(|_| "not a URL")?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let http = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if http && plain { Ok(Self(url)) } else { Err("not a plain http URL") }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod deliver;
 pub mod diagnosis;
 pub mod entry;
 pub mod evidence;
+pub mod export;
 pub mod grpc;
 pub mod hints;
 pub mod ingest;

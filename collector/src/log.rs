@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use journal::{
-    Committer, Journal, OpenError, Options, Position, QueueLimits, ReadError, RealDisk, SubmitError, WriteError,
+    Committer, Journal, OpenError, Options, Position, QueueLimits, ReadError, Reader, RealDisk, SubmitError, WriteError,
 };
 use tokio::sync::oneshot;
 
@@ -137,6 +137,16 @@ impl Appender {
             drop(done.send(position));
         })?;
         Ok(durable.await.map_err(|_| AppendError::Stopped)??)
+    }
+
+    /// Reads what is durable from there on, as it becomes so.
+    pub fn reader(&self, from: Position) -> Reader {
+        self.committer.reader(from)
+    }
+
+    /// Everything before this is durable.
+    pub fn durable(&self) -> Position {
+        self.committer.durable()
     }
 
     /// What lies before this is not needed any more.

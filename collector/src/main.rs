@@ -12,9 +12,10 @@ use collector::core::{Core, Keep};
 use collector::decode::Catalog;
 use collector::deliver::{Courier, Post};
 use collector::entry::{Entry, Record};
+use collector::export::{Export, Otlp, Place};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
-use collector::meters::{self, Ingested};
+use collector::meters::{self, Exported, Ingested};
 use collector::snapshot::Snapshots;
 use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
@@ -96,6 +97,7 @@ async fn run(tasks: &Tasks, mut config: Config, address_file: Option<PathBuf>) -
     let log = Log::open(&config.data_dir)?;
     let due = jobs::SnapshotDue::default();
     let core = Core::recover(&log, Keep { snapshots: Snapshots::open(&config.data_dir)?, due: Arc::clone(&due) })?;
+    let (end, place) = (log.next(), config.data_dir.join("export.position"));
     let (appender, feed) = log.start()?;
 
     let meters = Meters::new("isochrone-collector");
@@ -123,10 +125,18 @@ async fn run(tasks: &Tasks, mut config: Config, address_file: Option<PathBuf>) -
             Ok::<_, String>(())
         }
     })?;
+    let export = config.export.clone();
     adopt(&appender, known.as_deref(), config, clock).await?;
     for (receiver, reached) in receivers {
         let courier = Courier::new(receiver, Post::new(reached)?, snapshots.clone(), appender.clone(), clock);
         tasks.spawn("deliver", courier.run(shutdown.clone()));
+    }
+    if let Some(url) = export {
+        let place = Place::open(place, end)?;
+        let (reader, receiver) = (appender.reader(place.next), Otlp::new(url)?);
+        let meters = Arc::new(Exported::new(&meters, &appender, place.next));
+        let export = Export { reader, place, receiver, meters, news: snapshots.news() };
+        tasks.spawn("export", export.run(shutdown.clone()));
     }
     tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
     tasks.spawn("clock", marks::run(appender, clock, alarm, shutdown.clone()));

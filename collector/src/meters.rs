@@ -1,5 +1,9 @@
 //! The collector's own meters: every name, unit and help stands here.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use journal::Position;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use runtime::meters::Meters;
@@ -40,6 +44,60 @@ impl Ingested {
 
     pub fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+}
+
+/// What was sent on.
+#[derive(Debug)]
+pub struct Exported {
+    batches: Counter<u64>,
+    cut: Counter<u64>,
+    retries: Counter<u64>,
+    next: Arc<AtomicU64>,
+}
+
+impl Exported {
+    pub fn new(meters: &Meters, log: &Appender, next: Position) -> Self {
+        let meter = meters.meter("isochrone-collector");
+        let (log, next) = (log.clone(), Arc::new(AtomicU64::new(next.0)));
+        let at = Arc::clone(&next);
+        meter
+            .u64_observable_gauge("isochrone.export.behind")
+            .with_unit("{entry}")
+            .with_description("Entries of the log that were not looked at yet, to send batches on.")
+            .with_callback(move |it| it.observe(log.durable().0.saturating_sub(at.load(Ordering::Relaxed)), &[]))
+            .build();
+        Self {
+            batches: counter(&meter, "isochrone.export.batches", "{batch}", "Batches sent on, by what became of them."),
+            cut: counter(
+                &meter,
+                "isochrone.export.cut",
+                "{entry}",
+                "Entries of the log, batches and others, that were cut away before batches could be sent on.",
+            ),
+            retries: counter(&meter, "isochrone.export.retries", "{try}", "Tries that the receiver asked to repeat."),
+            next,
+        }
+    }
+
+    pub fn at(&self, next: Position) {
+        self.next.store(next.0, Ordering::Relaxed);
+    }
+
+    pub fn sent(&self) {
+        self.batches.add(1, &[KeyValue::new("outcome", "sent")]);
+    }
+
+    pub fn refused(&self) {
+        self.batches.add(1, &[KeyValue::new("outcome", "refused")]);
+    }
+
+    pub fn retried(&self) {
+        self.retries.add(1, &[]);
+    }
+
+    pub fn cut(&self, entries: u64) {
+        self.cut.add(entries, &[]);
     }
 }
 

@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use collector::api;
 use collector::config::{Config, Limits};
-use collector::core::{Core, Keep};
+use collector::core::{self, Core, Keep};
 use collector::decode::Catalog;
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
@@ -26,16 +26,19 @@ use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
 use telemetry::{Family, Histogram, Labels, Outcome, Series, Wall, Window};
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
 /// A collector without its listener.
 pub(crate) struct Door {
     pub(crate) router: Router,
-    log: Appender,
+    pub(crate) log: Appender,
+    pub(crate) meters: Meters,
+    pub(crate) snapshots: core::Snapshots,
     pub(crate) clock: Clock,
     fold: Option<std::thread::JoinHandle<()>>,
     shutdown: Shutdown,
-    dir: Option<TempDir>,
+    pub(crate) dir: Option<TempDir>,
 }
 
 impl Door {
@@ -55,12 +58,14 @@ impl Door {
             bodies: Arc::default(),
             meters: Arc::new(Ingested::new(&meters)),
         };
-        let router = api::router(ingest, core.snapshots(), meters);
+        let snapshots = core.snapshots();
+        let router = api::router(ingest, snapshots.clone(), meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
             move || core.run(&feed, &log, &shutdown)
         });
-        let door = Self { router, log, clock, fold: Some(fold), shutdown, dir: Some(dir) };
+        let (fold, dir) = (Some(fold), Some(dir));
+        let door = Self { router, log, meters, snapshots, clock, fold, shutdown, dir };
         let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
         let at = clock.wall();
         let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
@@ -221,4 +226,17 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Looks again and again until there is an answer.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = timeout(Duration::from_mins(1), async {
+        loop {
+            match look().await {
+                Some(found) => return found,
+                None => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("{what}: not within a minute"))
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod config;
 mod delivery;
 mod door;
+mod export;
 mod http;
 mod openapi;
 mod otlp;

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use collector::server;
 use runtime::Shutdown;
@@ -12,9 +11,8 @@ use serde_json::Value;
 use telemetry::{FailureKind, Outcome, Series};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
 
-use crate::door::{Door, Outcomes, batch, replies, series};
+use crate::door::{Door, Outcomes, batch, replies, series, until};
 
 #[tokio::test]
 async fn promtool_finds_nothing_to_say_of_our_metrics() {
@@ -118,16 +116,4 @@ impl Drop for Prometheus {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let found = timeout(Duration::from_mins(1), async {
-        loop {
-            match look().await {
-                Some(found) => return found,
-                None => sleep(Duration::from_millis(50)).await,
-            }
-        }
-    });
-    found.await.unwrap_or_else(|_| panic!("{what}: not within a minute"))
 }

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_TEST: [Tool; 3] = [("chromium", "chromium"), ("nginx", "nginx-light"), ("prometheus", "prometheus")];
+pub(crate) const TO_TEST: [Tool; 3] =
+    [("chromium", "chromium"), ("nginx", "nginx-light"), ("prometheus", "prometheus")];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
@@ -28,15 +29,15 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// From the path or from where Debian puts servers; some say their version to `-v` alone.
 fn runs(program: &str) -> bool {
     let quiet = || Stdio::null();
-    Command::new(program)
-        .arg("--version")
-        .stdin(quiet())
-        .stdout(quiet())
-        .stderr(quiet())
-        .status()
-        .is_ok_and(|it| it.success())
+    let tells = |program: &str, flag| {
+        let mut command = Command::new(program);
+        command.arg(flag).stdin(quiet()).stdout(quiet()).stderr(quiet()).status().is_ok_and(|it| it.success())
+    };
+    let places = [program.to_owned(), format!("/usr/sbin/{program}")];
+    places.iter().any(|place| ["--version", "-v"].into_iter().any(|flag| tells(place, flag)))
 }
 
 fn is_root() -> bool {

@@ -36,6 +36,7 @@ const COLLECTOR: &[&str] = &[
     "meters",
     "problem",
     "bodies",
+    "export",
     "json",
     "ingest",
     "grpc",
