@@ -98,22 +98,6 @@ describe('the page', () => {
     }
   });
 
-  it('shows a region that dies in its cells, its health and the hints, and moves nothing', async () => {
-    const { page } = main;
-    const { sources, regions: [region = ''] } = await names(page);
-    const place = () => page.getByRole('grid').boundingBox();
-    const before = await place();
-    const heal = await world.break({ kind: 'service_down', region, service: 'voice' });
-    await news(page).getByText(`${region} voice is down`).waitFor({ timeout: SEEN_MS });
-    for (const source of sources) await expect.poll(() => cell(page, source, region).getAttribute('data-state'), { timeout: SEEN_MS }).toBe('down');
-    await page.getByRole('link', { name: new RegExp(`${region} voice down.*Layers: icmp ok`) }).waitFor({ timeout: SEEN_MS });
-    await page.getByRole('row', { name: new RegExp(`^${region} ✕ down`) }).waitFor();
-    await page.getByText(new RegExp(`Out\\..*${region}: `)).waitFor({ timeout: SEEN_MS });
-    expect(await faults(page)).toEqual([]);
-    expect(await place()).toEqual(before);
-    await heal();
-  });
-
   it('says that the collector is gone, keeps the last picture, and recovers by itself', async () => {
     const { page, complaints } = main;
     await page.evaluate(() => Object.assign(window, { thisVeryPage: true }));
@@ -128,6 +112,21 @@ describe('the page', () => {
     await news(page).getByText('All is well').waitFor({ timeout: MEASURED_MS });
     expect(await page.evaluate(() => 'thisVeryPage' in window), 'it was not loaded anew').toBe(true);
     expect(complaints).toEqual([]);
+  });
+
+  it('shows a region that dies in its cells, its health and the hints, and moves nothing', async () => {
+    const { page } = main;
+    const { sources, regions: [region = ''] } = await names(page);
+    const place = () => page.getByRole('grid').boundingBox();
+    const before = await place();
+    await world.break({ kind: 'service_down', region, service: 'voice' });
+    await news(page).getByText(`${region} voice is down`).waitFor({ timeout: SEEN_MS });
+    for (const source of sources) await expect.poll(() => cell(page, source, region).getAttribute('data-state'), { timeout: SEEN_MS }).toBe('down');
+    await page.getByRole('link', { name: new RegExp(`${region} voice down.*Layers: icmp ok`) }).waitFor({ timeout: SEEN_MS });
+    await page.getByRole('row', { name: new RegExp(`^${region} ✕ down`) }).waitFor();
+    await page.getByText(new RegExp(`Out\\..*${region}: `)).waitFor({ timeout: SEEN_MS });
+    expect(await faults(page)).toEqual([]);
+    expect(await place()).toEqual(before);
   });
 
   it('does not take old measurements for the present when the agents fall silent', async () => {

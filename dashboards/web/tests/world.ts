@@ -62,12 +62,9 @@ export class World {
     await Promise.all([...this.#processes.keys()].filter(name => name.startsWith('agent-')).map(name => this.#end(name, 'SIGTERM')));
   }
 
-  /** What heals it. */
-  async break(fault: Record<string, unknown>): Promise<() => Promise<void>> {
+  async break(fault: Record<string, unknown>): Promise<void> {
     const answer = await fetch(`${this.#control}/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(fault) });
     if (!answer.ok) throw new Error(`fault ${JSON.stringify(fault)}: ${answer.status} ${await answer.text()}`);
-    const { id } = (await answer.json()) as { id: number };
-    return async () => void (await fetch(`${this.#control}/faults/${id}`, { method: 'DELETE' }));
   }
 
   /** Agents first, so that they can hand over what they hold. */

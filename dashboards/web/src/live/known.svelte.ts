@@ -11,6 +11,8 @@ class Live {
   known = $state.raw<Known>({ picture: BLANK, line: { is: 'connecting' }, clock: null, heard: null });
   /** Monotonic, in ms. */
   now = $state(performance.now());
+  /** The same, for what need not move more often. */
+  second = $derived(Math.floor(this.now / 1000) * 1000);
   mode = $derived(modeOf(this.known, this.now));
 
   start(): void {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { isNews, lines } from './hint';
+import { lines } from './hint';
 import { hint, NOW } from './sample';
 import type { Ranked } from './wire';
 
@@ -25,6 +25,7 @@ it('says what is unusual: its basis, its age, its mode, and who is left out', ()
 });
 
 it('tells a reason that is news from a distance that the figures show', () => {
-  expect(isNews(ranked('gru', 2, '+8.1 ms against the first'))).toBe(false);
-  expect(isNews(ranked('gru', 2, 'down: 3 of 3 sources get no reply'))).toBe(true);
+  const names = ['ams', 'bog', 'gru', 'iad', 'sin'];
+  const quiet = hint('fra', { ranked: names.map((name, i) => ranked(name, i + 1, i === 1 ? '+8.1 ms against the first' : 'no fresh data')) });
+  expect(told(quiet, null, NOW).at(-1)).toBe('Behind. gru, iad and sin: no fresh data.');
 });

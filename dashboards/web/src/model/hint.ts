@@ -1,7 +1,7 @@
 // What a hint says beside its figures: its basis, its mode, its first place and those that it leaves out. Pure.
 
 import type { Hint, Ranked } from './wire';
-import { clock, finerMs, lasted, sentence } from './write';
+import { clock, finerMs, grouped, lasted, listing, sentence } from './write';
 
 export interface Line {
   tone: 'slow' | null;
@@ -36,6 +36,9 @@ export function lines(hint: Hint, chosen: string | null, now: number): Line[] {
   if (hint.mode === 'shadow') tell('Shadow.', 'Shown here, not served to routers.');
   if (first) tell(`Why ${first.region}.`, `${capital(sentence(first.reason))} ${stability(hint, now)}`);
   if (asked) tell(`Why not ${asked.region}.`, capital(sentence(asked.reason)));
+  const behind = grouped(hint.ranked.filter(isNews), ({ reason }) => reason);
+  const reasons = behind.map(([reason, items]) => `${listing(items.map(({ region }) => region))}: ${sentence(reason)}`);
+  if (reasons.length) tell('Behind.', reasons.join(' '), 'slow');
   const out = hint.excluded.map(({ region, reason }) => `${region}: ${sentence(reason)}`);
   if (out.length) tell('Out.', out.join(' '), 'slow');
   return all;
@@ -53,4 +56,4 @@ function stability({ stability: { incumbent, since, challenger, margin_ms, wins 
 const capital = (text: string) => (/^[a-z]{2,}\b [a-z]/.test(text) && /^(lowest|holds|won|nearest|more|this|no|the|by|measured)\b/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
 
 /** A reason that is more than the distance in cost, which the figures show. */
-export const isNews = ({ rank, reason }: Ranked): boolean => rank > 1 && !/against the first$|^by distance$|^measured$/.test(reason);
+const isNews = ({ rank, reason }: Ranked): boolean => rank > 1 && !/against the first$|^by distance$|^measured$/.test(reason);

@@ -1,6 +1,6 @@
 // Whether what is shown may be believed. Pure: a picture, what the line does, and a moment in, a word out.
 
-import { newestSample, type Picture } from './picture';
+import { freshnessOf, type Picture } from './picture';
 
 /** The line to the collector. */
 export type Line =
@@ -43,14 +43,8 @@ export function pictureAge(known: Known, now: number): number | null {
 
 /** How old the newest sample in it is, in seconds. */
 export function sampleAge(known: Known, now: number): number | null {
-  const newest = newestSample(known.picture);
+  const { newest } = freshnessOf(known.picture);
   return newest == null ? null : Math.max(0, (wall(known, now) - newest) / 1000);
-}
-
-/** The collector itself says which cells are stale: it knows how wide their windows are. */
-function allSilent(picture: Picture): boolean {
-  const states = [...picture.cells.values()].flatMap(cells => [...cells.values()].map(cell => cell.state));
-  return states.includes('stale') && states.every(state => state === 'stale' || state === 'unknown');
 }
 
 export function modeOf(known: Known, now: number): Mode {
@@ -60,6 +54,7 @@ export function modeOf(known: Known, now: number): Mode {
     return line.is === 'lost' ? 'disconnected' : 'refused';
   }
   if (!seen) return 'loading';
-  if (newestSample(picture) == null) return 'empty';
-  return allSilent(picture) || (pictureAge(known, now) ?? 0) > STILL_S ? 'stale' : 'live';
+  const { newest, silent } = freshnessOf(picture);
+  if (newest == null) return 'empty';
+  return silent || (pictureAge(known, now) ?? 0) > STILL_S ? 'stale' : 'live';
 }

@@ -104,13 +104,25 @@ export function servicesOf(picture: Picture): Set<string> {
 export const regionsOf = (picture: Picture, service: string | null): Region[] =>
   [...picture.regions.values()].filter(region => region.service === service).sort((a, b) => a.region.localeCompare(b.region));
 
-/** When the newest sample of anything was taken. */
-export function newestSample(picture: Picture): number | null {
-  let newest: number | null = null;
-  for (const cells of picture.cells.values()) {
-    for (const cell of cells.values()) if (cell.newest != null && (newest == null || cell.newest > newest)) newest = cell.newest;
-  }
-  return newest;
+/** What all cells together say. Asked for many times a second, and the same while no cell changes. */
+export interface Freshness {
+  /** When the newest sample of anything was taken. */
+  newest: number | null;
+  /** Whether everything that was ever measured is stale: the collector says so, which knows how wide windows are. */
+  silent: boolean;
+}
+
+const freshness = new WeakMap<Picture['cells'], Freshness>();
+
+export function freshnessOf({ cells }: Picture): Freshness {
+  const known = freshness.get(cells);
+  if (known) return known;
+  const all = [...cells.values()].flatMap(of => [...of.values()]);
+  const newest = all.reduce<number | null>((newest, cell) => (cell.newest == null ? newest : Math.max(newest ?? 0, cell.newest)), null);
+  const measured = all.filter(cell => cell.state !== 'unknown');
+  const fresh = { newest, silent: measured.length > 0 && measured.every(cell => cell.state === 'stale') };
+  freshness.set(cells, fresh);
+  return fresh;
 }
 
 /** Beside its colour each state has a mark, so that it is never told by colour alone. */

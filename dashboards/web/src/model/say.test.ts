@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { say, sayLive } from './say';
+import { modeOf, type Known } from './mode';
+import { say as sayIn, sayLive } from './say';
 import { BLANK, fold } from './picture';
 import { cell, event, known, picture, region } from './sample';
 
+const say = (what: Known, service: string, agents: number, now: number) => sayIn(what, modeOf(what, now), service, agents, now);
 const spoken = (what: Parameters<typeof known>[0], agents = 3, more: Parameters<typeof known>[1] = {}) => {
   const { tone, strong, rest } = say(known(what, more), 'voice', agents, 500);
   return [tone, strong + rest];
@@ -51,6 +53,6 @@ describe('the sentence at the top', () => {
     const { strong, more } = say(known(picture({ fra: '..', iad: '..' }, three), lost), 'voice', 3, 500);
     expect(strong).toBe('The collector does not answer.');
     expect(more).toBe('Below is the last picture, from 14:02:30: All is well: 3 voice regions healthy from 2 sources.');
-    expect(sayLive(known(BLANK, lost), 500)).toBe('disconnected · last heard 0.5 s ago, again in 3 s');
+    expect(sayLive(known(BLANK, lost), 'disconnected', 500)).toBe('disconnected · last heard 0.5 s ago, again in 3 s');
   });
 });

@@ -1,8 +1,8 @@
 // The words at the top of the page: what an operator should know first. Pure: what is known and a moment in, words out.
 
 import { isBad, layersOf, suspects, worst } from './blame';
-import { pictureAge, modeOf, sampleAge, wall, type Known } from './mode';
-import { cellsOf, tableOf, type MeasuredCell, type Table } from './picture';
+import { pictureAge, sampleAge, wall, type Known, type Mode } from './mode';
+import { cellsOf, tableOf, type MeasuredCell, type Picture, type Table } from './picture';
 import type { CellState, Health, Region } from './wire';
 import { clock, duration, listing, plural, sentence } from './write';
 
@@ -19,10 +19,10 @@ export interface Saying {
 const TONES: Record<CellState, Tone> = { ok: 'ok', slow: 'slow', lossy: 'lossy', down: 'down', unknown: 'quiet', stale: 'quiet' };
 
 /** `service` is the one that is shown; regions speak for all of them. */
-export function say(known: Known, service: string | null, agents: number, now: number): Saying {
+export function say(known: Known, mode: Mode, service: string | null, agents: number, now: number): Saying {
   const { line, picture } = known;
   const here = wall(known, now);
-  switch (modeOf(known, now)) {
+  switch (mode) {
     case 'loading':
       return { tone: 'quiet', strong: 'Asking the collector…', rest: '', more: '' };
     case 'empty':
@@ -50,24 +50,25 @@ export function say(known: Known, service: string | null, agents: number, now: n
       };
     }
     case 'live':
-      return sayWorld([...picture.regions.values()], tableOf(picture, service), here);
+      return sayWorld(picture, tableOf(picture, service), here);
   }
 }
 
-function lastPicture({ picture, heard, clock: kept }: Known, service: string | null, here: number): string {
+function lastPicture({ line, picture, heard, clock: kept }: Known, service: string | null, here: number): string {
   const table = tableOf(picture, service);
-  if (!table || heard == null) return 'Nothing has been received yet. Is it running, and is this its address?';
-  const { strong, rest } = sayWorld([...picture.regions.values()], table, here);
+  if (!table || heard == null) return line.is === 'refused' ? 'Nothing has been received yet.' : 'Nothing has been received yet. Is it running, and is this its address?';
+  const { strong, rest } = sayWorld(picture, table, here);
   return `Below is the last picture, from ${clock((kept?.offset ?? 0) + heard, here)}: ${strong}${rest}`;
 }
 
 /** The state of the world, worst first: regions down, regions degraded, a source's own fault, single pairs, all well. */
-function sayWorld(regions: Region[], table: Table | null, here: number): Saying {
+function sayWorld(picture: Picture, table: Table | null, here: number): Saying {
+  const regions = [...picture.regions.values()];
   const more = table ? pairsLine(table) : '';
   const of = (health: Health) => regions.filter(region => region.health === health);
   for (const health of ['down', 'degraded'] as const) {
     const items = of(health);
-    if (items.length) return sayRegions(items, health, of, table, more, here);
+    if (items.length) return sayRegions(picture, items, health, of, more, here);
   }
 
   const lone = table ? suspects(table) : [];
@@ -110,12 +111,13 @@ function sayWorld(regions: Region[], table: Table | null, here: number): Saying 
   return { tone: 'ok', strong: 'All is well:', rest: ` ${all}`, more };
 }
 
-function sayRegions(items: Region[], health: 'down' | 'degraded', of: (health: Health) => Region[], table: Table | null, more: string, here: number): Saying {
+function sayRegions(picture: Picture, items: Region[], health: 'down' | 'degraded', of: (health: Health) => Region[], more: string, here: number): Saying {
   const first = items.reduce((a, b) => (Date.parse(a.since) <= Date.parse(b.since) ? a : b));
   const since = `${items.length > 1 ? ', the first' : ''} since ${clock(Date.parse(first.since), here)}.`;
   const rest = (['degraded', 'unknown'] as const).filter(other => other !== health && of(other).length);
   const others = rest.map(other => `${nameRegions(of(other))} ${verb(of(other))} ${other}`);
-  const layers = items.length === 1 && table?.service === first.service ? layersOf(table, first.region) : null;
+  const table = items.length === 1 ? tableOf(picture, first.service) : null;
+  const layers = table && layersOf(table, first.region);
   const detail = items.length === 1 ? sentence(first.reason) : `${listing(items.map(item => `${item.region} ${item.service}`), 8)}.`;
   return {
     tone: health === 'down' ? 'down' : 'slow',
@@ -159,11 +161,11 @@ function pairsLine(table: Table): string {
 }
 
 /** The line in the corner. */
-export function sayLive(known: Known, now: number): string {
+export function sayLive(known: Known, mode: Mode, now: number): string {
   const { line, heard } = known;
   const again = line.is === 'lost' || line.is === 'refused' ? `again in ${Math.max(0, Math.ceil((line.again - now) / 1000))} s` : 'trying again';
   const seen = heard == null ? '' : `last heard ${duration((now - heard) / 1000)} ago, `;
-  switch (modeOf(known, now)) {
+  switch (mode) {
     case 'loading':
       return 'connecting';
     case 'disconnected':
