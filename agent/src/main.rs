@@ -13,7 +13,7 @@ use agent::{Config, pipeline};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use runtime::logs::{self, Format};
-use runtime::meters::Meters;
+use runtime::own::{Identity, Own};
 use tracing::info;
 
 #[derive(Parser)]
@@ -71,13 +71,17 @@ fn run(path: &Path, log_format: Format) -> ExitCode {
         Ok(config) => config,
         Err(faults) => return faults.report(),
     };
-    logs::init(log_format);
-    runtime::run("isochrone-agent", |tasks| async move {
+    let instance = config.agent.to_string();
+    let identity = Identity { service: "isochrone-agent", instance, version: env!("CARGO_PKG_VERSION") };
+    let own = Own::start(&identity, config.telemetry.as_ref(), log_format);
+    let meters = own.meters.clone();
+    let code = runtime::run("isochrone-agent", |tasks| async move {
         let Config { agent, region, collector, .. } = &config;
         info!(%agent, %region, collector = collector.as_str(), series = config.series(), "isochrone-agent");
-        let meters = Meters::new("isochrone-agent");
         Ok(pipeline::start(&config, &meters, &tasks).await?)
-    })
+    });
+    own.farewell();
+    code
 }
 
 fn check(path: &Path) -> ExitCode {

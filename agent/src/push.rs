@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use runtime::Shutdown;
-use tracing::{info, warn};
+use runtime::own::SPANS;
+use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::meters::{Fate, Instruments};
 use crate::spool::{Batch, Shared};
@@ -62,7 +63,8 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
     let mut patience = Patience::new();
     let mut points_refused = String::new();
     while let Some(batch) = spool.oldest().await {
-        let fate = match collector.post(&batch).await {
+        let span = info_span!(target: SPANS, "push", sequence = batch.sequence.0, bytes = batch.body.len());
+        let fate = match collector.post(&batch).instrument(span).await {
             Verdict::Taken { refused, why } => {
                 tally.points_refused(refused);
                 if refused > 0 && why != points_refused {

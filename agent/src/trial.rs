@@ -90,6 +90,7 @@ impl Trial {
             data_dir: None,
             zone: None,
             window: telemetry::window::DEFAULT_WIDTH,
+            telemetry: None,
             targets: vec![target],
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use runtime::config::{Faults, Table, kind, read};
+use runtime::own::Destination;
 use telemetry::geo::Coordinates;
 use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where batches are sent on to.
     pub export: Option<OtlpUrl>,
+    /// Where our own metrics and spans go.
+    pub telemetry: Option<Destination>,
 }
 
 /// What one request may cost.
@@ -48,6 +51,7 @@ impl Config {
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             let export = root.table("export", export);
+            let telemetry = Destination::read(root);
             Some(Self {
                 listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8460))),
                 data_dir: data_dir?.into(),
@@ -63,6 +67,7 @@ impl Config {
                 receivers,
                 limits,
                 export,
+                telemetry,
             })
         })
     }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use journal::Position;
 use runtime::Shutdown;
+use runtime::own::SPANS;
 use telemetry::{RegionName, ServiceName};
 use tokio::sync::watch;
 
@@ -115,6 +116,7 @@ impl Core {
 
     /// A snapshot that cannot be written costs time at the next start, nothing else.
     fn keep_snapshot(&self, log: &Appender) {
+        let _span = tracing::info_span!(target: SPANS, "snapshot", position = self.folded.0).entered();
         match self.keep.snapshots.save(self.folded, &self.state()) {
             Ok(Some(needed)) => log.cut_before(needed),
             Ok(None) => {}

@@ -9,8 +9,10 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runtime::Clock;
+use runtime::own::SPANS;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 use telemetry::{Boot, Origin, Outcome, Sequence};
+use tracing::{Instrument as _, info_span};
 
 use crate::bodies::Bodies;
 use crate::config::Limits;
@@ -106,7 +108,8 @@ impl Posted {
 impl Ingest {
     /// Takes a request, whoever carried it: HTTP's headers or gRPC's metadata may hold its name.
     pub async fn export(&self, headers: &HeaderMap, encoding: Encoding, body: &Bytes) -> Result<Refused, Problem> {
-        let taken = self.take(headers, encoding, body).await;
+        let span = info_span!(target: SPANS, "ingest", bytes = body.len());
+        let taken = self.take(headers, encoding, body).instrument(span).await;
         match &taken {
             Ok(refused) => self.meters.taken(body.len(), refused.points),
             Err(problem) => self.meters.refused(problem.code),
@@ -133,7 +136,9 @@ impl Ingest {
             return Ok(refused);
         }
         let bad_news = is_bad_news(&entry);
-        self.log.append(&Record::Batch(envelope, body), Entry::Batch(entry)).await?;
+        let record = Record::Batch(envelope, body);
+        let durable = self.log.append(&record, Entry::Batch(entry));
+        durable.instrument(info_span!(target: SPANS, "append")).await?;
         if bad_news {
             self.alarm.notify_one();
         }

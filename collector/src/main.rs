@@ -19,6 +19,7 @@ use collector::meters::{self, Exported, Ingested};
 use collector::snapshot::Snapshots;
 use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
+use runtime::own::{Identity, Own};
 use runtime::{Clock, Tasks, logs};
 use tracing::info;
 
@@ -79,17 +80,22 @@ fn check(path: &std::path::Path) -> ExitCode {
 }
 
 fn start(args: Run) -> ExitCode {
-    logs::init(args.log_format);
     let mut config = match Config::load(&args.config) {
         Ok(config) => config,
         Err(faults) => return faults.report(),
     };
     config.listen = args.listen.unwrap_or(config.listen);
     config.data_dir = args.data.unwrap_or(config.data_dir);
-    runtime::run("isochrone-collector", |tasks| async move { run(&tasks, config, args.address_file).await })
+    let identity = Identity::of_host("isochrone-collector", env!("CARGO_PKG_VERSION"));
+    let own = Own::start(&identity, config.telemetry.as_ref(), args.log_format);
+    let meters = own.meters.clone();
+    let run = |tasks| async move { run(&tasks, config, meters, args.address_file).await };
+    let code = runtime::run("isochrone-collector", run);
+    own.farewell();
+    code
 }
 
-async fn run(tasks: &Tasks, mut config: Config, address_file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn run(tasks: &Tasks, mut config: Config, meters: Meters, address_file: Option<PathBuf>) -> anyhow::Result<()> {
     let (listener, address) = server::bind(config.listen, address_file.as_deref()).await?;
     info!(%address, data_dir = %config.data_dir.display(), "listening");
 
@@ -100,7 +106,6 @@ async fn run(tasks: &Tasks, mut config: Config, address_file: Option<PathBuf>) -
     let (end, place) = (log.next(), config.data_dir.join("export.position"));
     let (appender, feed) = log.start()?;
 
-    let meters = Meters::new("isochrone-collector");
     let alarm = marks::Alarm::default();
     let snapshots = core.snapshots();
     meters::observe(&meters, &snapshots, &appender);

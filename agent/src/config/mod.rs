@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use runtime::config::{self, Faults, Table, kind};
+use runtime::own::Destination;
 use telemetry::window::DEFAULT_WIDTH;
 use telemetry::{AgentId, RegionName, ServiceName, TargetId};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub zone: Option<String>,
     /// The width of a slot.
     pub window: Duration,
+    /// Where our own metrics and spans go.
+    pub telemetry: Option<Destination>,
     pub targets: Vec<Target>,
 }
 
@@ -82,6 +85,7 @@ impl Config {
         let data_dir = root.optional("data_dir", kind::text());
         let zone = root.optional("zone", kind::text());
         let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
+        let telemetry = Destination::read(root);
         let mut ids = BTreeSet::new();
         let mut wrong = false;
         let targets = root.tables("target", |target| {
@@ -94,7 +98,18 @@ impl Config {
         }
         let region = region?;
         let agent = agent.unwrap_or_else(|| default_agent(&region));
-        Some(Self { agent, region, collector: collector?, source_address, icmp, data_dir, zone, window, targets })
+        Some(Self {
+            agent,
+            region,
+            collector: collector?,
+            source_address,
+            icmp,
+            data_dir,
+            zone,
+            window,
+            telemetry,
+            targets,
+        })
     }
 
     /// How many series it makes at least: one for each phase, and for each kind of connection. What targets say of themselves

@@ -20,7 +20,7 @@ fn check(file: &Path) -> Output {
 }
 
 /// A process of ours; a test that fails leaves none behind.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
 }
@@ -33,7 +33,7 @@ impl Running {
     }
 
     /// Tells it to stop and waits; answers its exit code and the rest of its log.
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
@@ -89,7 +89,7 @@ async fn reflect_answers_on_the_port_it_says_and_stops_when_told() {
     assert!(log.contains(&address), "{log}");
 }
 
-fn agent_file(folder: &TempDir, url: &str, address: &str, paces: [&str; 2]) -> PathBuf {
+pub(crate) fn agent_file(folder: &TempDir, url: &str, address: &str, paces: [&str; 2]) -> PathBuf {
     let file = folder.path().join("agent.toml");
     let [window, every] = paces;
     let text = format!(
@@ -101,7 +101,7 @@ fn agent_file(folder: &TempDir, url: &str, address: &str, paces: [&str; 2]) -> P
     file
 }
 
-fn run(file: &Path) -> Running {
+pub(crate) fn run(file: &Path) -> Running {
     Running::start(agent().args(["run", "--log-format", "json", "--config"]).arg(file))
 }
 

@@ -41,6 +41,7 @@ fn the_example_is_good_and_names_every_key() {
         "every",
         "timeout",
         "discovery_every",
+        "otlp",
         "name",
         "type",
         "server_name",

@@ -8,4 +8,5 @@ mod commands;
 mod config;
 mod end_to_end;
 mod nginx;
+mod own;
 mod push;

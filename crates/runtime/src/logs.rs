@@ -2,7 +2,16 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Identity, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use crate::own::SPANS;
+
+/// Spans are not for the log: what it says stands in its own lines.
+const USUAL: &str = "info,surge_ping=error,tokio_cron_scheduler=warn,isochrone::span=off";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -25,19 +34,27 @@ impl std::str::FromStr for Format {
 
 /// Installs the subscriber. Call once, at the start of `main`.
 pub fn init(format: Format) {
-    install(format, "info,surge_ping=error,tokio_cron_scheduler=warn");
+    install(format, USUAL, None::<Identity>);
 }
 
-/// The same for a command that a person waits for: what it has to say stands on stdout.
+/// The same, and our own spans go to that tracer.
+pub(crate) fn init_with_spans(format: Format, tracer: SdkTracer) {
+    let ours = filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS);
+    let spans = tracing_opentelemetry::layer().with_location(false).with_threads(false).with_tracked_inactivity(false);
+    install(format, USUAL, Some(spans.with_tracer(tracer).with_filter(ours)));
+}
+
+/// For a command that a person waits for: what it has to say stands on stdout.
 pub fn warnings() {
-    install(Format::Text, "warn,surge_ping=error");
+    install(Format::Text, "warn,surge_ping=error", None::<Identity>);
 }
 
-fn install(format: Format, filter: &str) {
+fn install(format: Format, filter: &str, spans: Option<impl Layer<Registry> + Send + Sync>) {
+    let logs = fmt::layer().with_writer(io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(spans);
     let filter = EnvFilter::new(filter);
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match format {
-        Format::Text => logs.with_ansi(io::stderr().is_terminal()).init(),
-        Format::Json => logs.json().init(),
+        Format::Text => registry.with(logs.with_ansi(io::stderr().is_terminal()).with_filter(filter)).init(),
+        Format::Json => registry.with(logs.json().with_filter(filter)).init(),
     }
 }

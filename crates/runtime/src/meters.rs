@@ -21,10 +21,20 @@ pub struct Meters {
 
 impl Meters {
     pub fn new(program: &'static str) -> Self {
+        Self::with_resource(Resource::builder_empty().with_service_name(program).build(), None::<Shared>)
+    }
+
+    /// The same, and what is measured goes to another reader as well.
+    pub(crate) fn with_resource(resource: Resource, also: Option<impl MetricReader>) -> Self {
         let reader = Shared::default();
-        let resource = Resource::builder_empty().with_service_name(program).build();
-        let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader.clone()).build();
+        let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader.clone());
+        let provider = if let Some(also) = also { provider.with_reader(also) } else { provider }.build();
         Self { provider, reader }
+    }
+
+    /// Nothing is measured after it; readers tell what they have.
+    pub(crate) fn shutdown(&self) -> OTelSdkResult {
+        self.provider.shutdown()
     }
 
     pub fn meter(&self, name: &'static str) -> Meter {
