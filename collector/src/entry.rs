@@ -99,6 +99,8 @@ pub enum Fault {
     /// It has only addresses that this receiver may not have.
     Forbidden,
     Connect,
+    /// Its certificate is not one that we trust, or the two sides have no cipher in common.
+    Tls,
     /// The connection was there and broke.
     Broken,
 }
@@ -177,7 +179,34 @@ impl fmt::Display for Answer {
             Self::Connection(Fault::Unresolved) => write!(f, "its name has no address"),
             Self::Connection(Fault::Forbidden) => write!(f, "its name has only private addresses"),
             Self::Connection(Fault::Connect) => write!(f, "no connection"),
+            Self::Connection(Fault::Tls) => {
+                write!(f, "no TLS: its certificate is not trusted, or it speaks another version")
+            }
             Self::Connection(Fault::Broken) => write!(f, "the connection broke"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_reads_back_what_was_written() {
+        let answers = [
+            Answer::Status { code: 503, retry_after: Some(Duration::from_secs(30)) },
+            Answer::Timeout,
+            Answer::Connection(Fault::Forbidden),
+        ];
+        for answer in answers {
+            let record = Record::Attempt(Attempt { row: RowId(7), number: 2, at: Wall::from_secs(9), answer });
+            assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_policy_from_before_there_were_receivers_is_told_and_not_misread() {
+        let refused = Record::decode(b"C and what was a policy").unwrap_err();
+        assert!(refused.to_string().contains("another version"), "{refused}");
     }
 }

@@ -146,12 +146,12 @@ impl Outbox {
         let outcome = outcome(&row, attempt);
         *queue.counts.entry(outcome).or_default() += 1;
         (row.attempts, row.last) = (attempt.number, Some(attempt.answer));
-        if let Answer::Status { retry_after: Some(wait), .. } = attempt.answer {
-            queue.quiet_until = attempt.at + wait.min(RETRY_AFTER_MAX);
-        }
         match outcome {
             Outcome::Retried => {
-                row.state = RowState::Waiting { until: attempt.at + backoff(epoch, attempt) };
+                if let Answer::Status { retry_after: Some(wait), .. } = attempt.answer {
+                    queue.quiet_until = attempt.at + wait.min(RETRY_AFTER_MAX);
+                }
+                row.state = RowState::Waiting { until: queue.quiet_until.max(attempt.at + backoff(epoch, attempt)) };
                 queue.waiting.insert(row.id, row);
             }
             Outcome::Delivered => {

@@ -299,3 +299,43 @@ fn a_receiver_that_has_gone_gets_nothing_until_it_has_another_url_and_then_what_
     world.judge();
     assert_eq!(world.alerts.outbox.due(&first, world.now).count(), 2, "both alerts still fire");
 }
+
+#[test]
+fn a_retry_after_holds_back_everything_for_that_receiver_and_nothing_for_another() {
+    let mut world = World::new();
+    world.take(&Step::Health(0, Health::Down));
+    world.take(&Step::Send);
+    let [first, other] = RECEIVERS.map(|name| name.parse::<ReceiverName>().unwrap());
+    let which = world.air.iter().position(|(lane, _)| lane.receiver == first).unwrap();
+    let wait = Some(Duration::from_secs(90));
+    world.take(&Step::Answered(which, Answer::Status { code: 503, retry_after: wait }));
+    world.take(&Step::Folded);
+    world.take(&Step::Health(1, Health::Down));
+    for (seconds, due) in [(0, 0), (89, 0), (1, 2)] {
+        world.take(&Step::Pass(seconds));
+        assert_eq!(world.alerts.outbox.due(&first, world.now).count(), due);
+        assert_eq!(world.alerts.outbox.due(&other, world.now).count(), 2);
+    }
+}
+
+#[test]
+fn a_row_is_tried_for_a_day_at_growing_distances_and_then_given_up() {
+    let mut world = World::new();
+    world.take(&Step::Receives(1, false));
+    world.take(&Step::Health(0, Health::Down));
+    let receiver: ReceiverName = RECEIVERS[0].parse().unwrap();
+    let mut waits = Vec::new();
+    while let Some(RowState::Waiting { until }) = world.alerts.outbox.waiting(RowId(1)).map(|row| row.state) {
+        waits.push(until.since(world.now));
+        world.now = until;
+        world.take(&Step::Send);
+        world.take(&Step::Answered(0, Answer::Timeout));
+        world.take(&Step::Folded);
+    }
+    let doubled = |attempt: u32| Duration::from_secs(1 << attempt.min(16)).min(Duration::from_mins(5));
+    for (attempt, wait) in (0..).zip(&waits[1..]) {
+        assert!((doubled(attempt) / 2..=doubled(attempt)).contains(wait), "{attempt}: {wait:?}");
+    }
+    assert!(world.now.since(EPOCH) >= Duration::from_hours(24), "{:?}", world.now.since(EPOCH));
+    assert!(world.alerts.outbox.counts().any(|it| it == (&receiver, Outcome::Dead(Why::TooOld), 1)));
+}

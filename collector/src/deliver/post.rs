@@ -1,6 +1,7 @@
 //! One HTTP request: signed, to a public address unless its receiver may be elsewhere, without proxies and without redirects.
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -70,12 +71,20 @@ fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
 }
 
 fn fault(error: &reqwest::Error) -> Fault {
-    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    match causes.find_map(|cause| cause.downcast_ref::<Unresolved>()) {
-        Some(Unresolved::Nowhere) => Fault::Unresolved,
-        Some(Unresolved::Private) => Fault::Forbidden,
-        None if error.is_connect() => Fault::Connect,
-        None => Fault::Broken,
+    let mut causes = std::iter::successors(error.source(), |cause| beneath(*cause));
+    let named = causes.find_map(|cause| match cause.downcast_ref() {
+        Some(Unresolved::Nowhere) => Some(Fault::Unresolved),
+        Some(Unresolved::Private) => Some(Fault::Forbidden),
+        None => cause.is::<rustls::Error>().then_some(Fault::Tls),
+    });
+    named.unwrap_or(if error.is_connect() { Fault::Connect } else { Fault::Broken })
+}
+
+/// An I/O error does not name what it wraps as its source.
+fn beneath<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
     }
 }
 
@@ -112,6 +121,8 @@ fn allowed(found: Vec<SocketAddr>, allow_private: bool) -> Result<Addrs, Unresol
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     fn post(url: &str, allow_private: bool) -> Post {
@@ -143,6 +154,20 @@ mod tests {
         assert_eq!(post(&url, true).send(&letter(), Wall::default()).await, Answer::Connection(Fault::Connect));
         let nowhere = post("http://nowhere.invalid/", true).send(&letter(), Wall::default()).await;
         assert_eq!(nowhere, Answer::Connection(Fault::Unresolved));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_speak_tls_is_told_apart_from_what_is_not_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let post = post(&format!("https://{}/", listener.local_addr().unwrap()), true);
+        let plain = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            stream
+        };
+        let letter = letter();
+        let (answer, _stream) = tokio::join!(post.send(&letter, Wall::default()), plain);
+        assert_eq!(answer, Answer::Connection(Fault::Tls));
     }
 
     #[test]

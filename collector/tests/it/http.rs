@@ -155,6 +155,18 @@ async fn an_unknown_name_is_answered_with_the_known_ones() {
     assert_eq!(bad["code"], "query");
 }
 
+#[tokio::test]
+async fn alerts_and_deliveries_are_lists_that_say_which_states_there_are() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    for path in ["/api/v1/alerts?state=firing", "/api/v1/deliveries?receiver=oncall&state=dead"] {
+        assert_eq!(door.json(path).await["items"], Value::Array(Vec::new()), "{path}");
+    }
+    let bad = door.json("/api/v1/alerts?state=loud").await;
+    assert_eq!(bad["detail"], "state: found \"loud\", allowed: pending, firing, resolved");
+    let bad = door.json("/api/v1/deliveries?state=lost").await;
+    assert_eq!(bad["detail"], "state: found \"lost\", allowed: waiting, delivered, dead");
+}
+
 /// With the page built or not: both must hold.
 #[tokio::test]
 async fn the_page_may_run_and_load_nothing_but_its_own_files() {

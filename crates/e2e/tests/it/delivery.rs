@@ -33,8 +33,9 @@ fn a_service_that_dies_in_a_region_is_told_once_and_so_is_its_return() {
         .unwrap();
 
     let fault = world.planet.service_down(&region).unwrap();
-    let wait =
-        |world: &mut World, what| world.wait(what, Duration::from_secs(90), |_| messages.try_recv().ok()).unwrap();
+    // A busy machine may say more, of other regions.
+    let next = || messages.try_iter().find(|message| message["commonLabels"]["region"] == *region);
+    let wait = |world: &mut World, what| world.wait(what, Duration::from_secs(90), |_| next()).unwrap();
     let firing = wait(&mut world, "a message that it is down");
     assert_eq!(firing["status"], "firing");
     assert_eq!(firing["commonLabels"]["severity"], "critical");
@@ -44,7 +45,7 @@ fn a_service_that_dies_in_a_region_is_told_once_and_so_is_its_return() {
     let end = wait(&mut world, "a message that it is well again");
     assert_eq!((&end["status"], &end["groupKey"]), (&"resolved".into(), &firing["groupKey"]));
     world.stop().unwrap();
-    assert_eq!(messages.try_recv().ok(), None, "and nothing else");
+    assert_eq!(next(), None, "and nothing else");
 }
 
 /// Answers every POST with 200, and hands on its body.
