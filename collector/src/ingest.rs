@@ -9,10 +9,12 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runtime::Clock;
+use runtime::meters::Meters;
 use runtime::own::SPANS;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 use telemetry::{Boot, Origin, Outcome, Sequence};
 use tracing::{Instrument as _, info_span};
+use uuid::Uuid;
 
 use crate::bodies::Bodies;
 use crate::config::Limits;
@@ -30,13 +32,13 @@ const MAX_SEQUENCE: u64 = 1 << 62;
 /// What a batch needs on its way in.
 #[derive(Clone, Debug)]
 pub struct Ingest {
-    pub log: Appender,
-    pub clock: Clock,
-    pub alarm: Alarm,
+    log: Appender,
+    clock: Clock,
+    alarm: Alarm,
     pub limits: Limits,
-    pub catalog: Arc<Mutex<Catalog>>,
-    pub bodies: Arc<Mutex<Bodies>>,
-    pub meters: Arc<Ingested>,
+    catalog: Arc<Mutex<Catalog>>,
+    bodies: Arc<Mutex<Bodies>>,
+    meters: Arc<Ingested>,
 }
 
 /// Takes OTLP metrics; they are durable when it answers 200.
@@ -106,6 +108,13 @@ impl Posted {
 }
 
 impl Ingest {
+    pub fn new(log: Appender, clock: Clock, alarm: Alarm, limits: Limits, meters: &Meters) -> Self {
+        // Attributes are found by their hash: nobody outside may know how to make two meet.
+        let catalog = Catalog::new(Uuid::new_v4().as_u128() as u64);
+        let (catalog, meters) = (Arc::new(catalog.into()), Arc::new(Ingested::new(meters)));
+        Self { log, clock, alarm, limits, catalog, bodies: Arc::default(), meters }
+    }
+
     /// Takes a request, whoever carried it: HTTP's headers or gRPC's metadata may hold its name.
     pub async fn export(&self, headers: &HeaderMap, encoding: Encoding, body: &Bytes) -> Result<Refused, Problem> {
         let span = info_span!(target: SPANS, "ingest", bytes = body.len());

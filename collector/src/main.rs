@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use collector::config::Config;
 use collector::core::{Core, Keep};
-use collector::decode::Catalog;
 use collector::deliver::{Courier, Post};
 use collector::entry::{Entry, Record};
 use collector::export::{Export, Otlp, Place};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
-use collector::meters::{self, Exported, Ingested};
+use collector::meters;
+use collector::policy::Policy;
 use collector::snapshot::Snapshots;
 use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
@@ -95,7 +95,7 @@ fn start(args: Run) -> ExitCode {
     code
 }
 
-async fn run(tasks: &Tasks, mut config: Config, meters: Meters, address_file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option<PathBuf>) -> anyhow::Result<()> {
     let (listener, address) = server::bind(config.listen, address_file.as_deref()).await?;
     info!(%address, data_dir = %config.data_dir.display(), "listening");
 
@@ -103,26 +103,14 @@ async fn run(tasks: &Tasks, mut config: Config, meters: Meters, address_file: Op
     let log = Log::open(&config.data_dir)?;
     let due = jobs::SnapshotDue::default();
     let core = Core::recover(&log, Keep { snapshots: Snapshots::open(&config.data_dir)?, due: Arc::clone(&due) })?;
-    let (end, place) = (log.next(), config.data_dir.join("export.position"));
+    let end = log.next();
     let (appender, feed) = log.start()?;
 
-    let alarm = marks::Alarm::default();
-    let snapshots = core.snapshots();
+    let (alarm, shutdown) = (marks::Alarm::default(), tasks.shutdown());
+    let (known, snapshots) = (core.state().policy.clone(), core.snapshots());
     meters::observe(&meters, &snapshots, &appender);
     meters::observe_outbox(&meters, &snapshots);
-    let ingest = Ingest {
-        log: appender.clone(),
-        clock,
-        alarm: Arc::clone(&alarm),
-        limits: config.limits,
-        catalog: Arc::new(Catalog::new(uuid::Uuid::new_v4().as_u128() as u64).into()),
-        bodies: Arc::default(),
-        meters: Arc::new(Ingested::new(&meters)),
-    };
-
-    let shutdown = tasks.shutdown();
-    let receivers = std::mem::take(&mut config.receivers);
-    let known = core.state().policy.clone();
+    let ingest = Ingest::new(appender.clone(), clock, Arc::clone(&alarm), config.limits, &meters);
     tasks.thread("fold", {
         let (appender, shutdown) = (appender.clone(), shutdown.clone());
         move || {
@@ -130,17 +118,14 @@ async fn run(tasks: &Tasks, mut config: Config, meters: Meters, address_file: Op
             Ok::<_, String>(())
         }
     })?;
-    let export = config.export.clone();
-    adopt(&appender, known.as_deref(), config, clock).await?;
-    for (receiver, reached) in receivers {
+    adopt(&appender, known.as_deref(), config.policy, clock).await?;
+    for (receiver, reached) in config.receivers {
         let courier = Courier::new(receiver, Post::new(reached)?, snapshots.clone(), appender.clone(), clock);
         tasks.spawn("deliver", courier.run(shutdown.clone()));
     }
-    if let Some(url) = export {
-        let place = Place::open(place, end)?;
-        let (reader, receiver) = (appender.reader(place.next), Otlp::new(url)?);
-        let meters = Arc::new(Exported::new(&meters, &appender, place.next));
-        let export = Export { reader, place, receiver, meters, news: snapshots.news() };
+    if let Some(url) = config.export {
+        let place = Place::open(config.data_dir.join("export.position"), end)?;
+        let export = Export::new(Otlp::new(url)?, place, &appender, snapshots.news(), &meters);
         tasks.spawn("export", export.run(shutdown.clone()));
     }
     tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
@@ -150,16 +135,11 @@ async fn run(tasks: &Tasks, mut config: Config, meters: Meters, address_file: Op
 }
 
 /// What is judged by goes into the log, once for each change.
-async fn adopt(
-    log: &Appender,
-    known: Option<&collector::policy::Policy>,
-    config: Config,
-    clock: Clock,
-) -> anyhow::Result<()> {
-    if known == Some(&config.policy) {
+async fn adopt(log: &Appender, known: Option<&Policy>, policy: Policy, clock: Clock) -> anyhow::Result<()> {
+    if known == Some(&policy) {
         return Ok(());
     }
-    let (at, policy) = (clock.wall(), config.policy);
+    let at = clock.wall();
     let record = Record::Config(at, policy.clone());
     log.append(&record, Entry::Config { at, policy: Arc::new(policy) }).await.context("log the configuration")?;
     Ok(())

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use journal::{Position, ReadError, Reader};
 use runtime::Shutdown;
+use runtime::meters::Meters;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 use tracing::{error, info, warn};
 
 use crate::entry::Record;
+use crate::log::Appender;
 use crate::meters::Exported;
 
 pub use otlp::{ClientError, Otlp};
@@ -56,6 +58,11 @@ enum Verdict {
 }
 
 impl Export {
+    pub fn new(receiver: Otlp, place: Place, log: &Appender, news: watch::Receiver<()>, meters: &Meters) -> Self {
+        let meters = Arc::new(Exported::new(meters, log, place.next));
+        Self { reader: log.reader(place.next), place, receiver, meters, news }
+    }
+
     /// Runs until told to stop, and keeps its place.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), std::convert::Infallible> {
         tokio::select! {

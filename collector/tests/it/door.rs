@@ -12,11 +12,10 @@ use axum::http::{Request, StatusCode, header};
 use collector::api;
 use collector::config::{Config, Limits};
 use collector::core::{self, Core, Keep};
-use collector::decode::Catalog;
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
-use collector::meters::Ingested;
+
 use collector::snapshot::Snapshots;
 use futures_util::StreamExt as _;
 use runtime::meters::Meters;
@@ -49,15 +48,8 @@ impl Door {
         let (log, feed) = log.start().unwrap();
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
-        let ingest = Ingest {
-            log: log.clone(),
-            clock,
-            alarm: Arc::default(),
-            limits: Limits { wire_bytes: 100_000, inflated_bytes: 200_000 },
-            catalog: Arc::new(Catalog::new(7).into()),
-            bodies: Arc::default(),
-            meters: Arc::new(Ingested::new(&meters)),
-        };
+        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000 };
+        let ingest = Ingest::new(log.clone(), clock, Arc::default(), limits, &meters);
         let snapshots = core.snapshots();
         let router = api::router(ingest, snapshots.clone(), meters.clone());
         let fold = std::thread::spawn({
