@@ -106,7 +106,12 @@ async fn serve(visit: &Arc<Visit>, stream: &mut TcpStream, server: Server) {
     let Ok(hello) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else {
         return visit.count(Event::Connected);
     };
-    visit.round_trip().await;
+    let mut more = [0];
+    tokio::select! {
+        () = visit.round_trip() => {}
+        // A client has nothing to add before our answer; a handshake for one that has gone would be in the way of others'.
+        Ok(0) | Err(_) = hello.io.peek(&mut more) => return,
+    }
     let Ok(stream) = hello.into_stream(server.tls).await else { return };
     match server.speaks {
         Speaks::Gateway(kind) => gateway::serve(visit, stream, kind).await,

@@ -23,7 +23,9 @@ const PRIMARIES: [(&str, &str); 3] = [("websocket", "heartbeat"), ("voice", "rtt
 const CONNECTING: [(&str, &str); 3] = [("websocket", "tls"), ("websocket", "upgrade"), ("http", "tls")];
 /// What processing adds at most to a median, with eight agents, the planet and the collector on the same few cores.
 const PROCESSING_MS: f64 = 0.3;
-const STREAM_PROCESSING_MS: f64 = 1.0;
+const STREAM_PROCESSING_MS: f64 = 1.5;
+/// And to a handshake, for signing, checking and agreeing on keys.
+const HANDSHAKE_MS: f64 = 3.0;
 
 #[test]
 fn every_p50_and_every_ranking_is_the_truth_and_the_log_says_the_same_again_seed_1() {
@@ -65,9 +67,9 @@ fn measures_the_truth(seed: u64) {
 }
 
 /// p50 of each path of that phase, by source and target.
-fn medians(paths: &Value, (probe, phase): (&str, &str)) -> BTreeMap<(String, String), f64> {
+fn medians(paths: &Value, phase: (&str, &str)) -> BTreeMap<(String, String), f64> {
     items(paths)
-        .filter(|path| path["probe"] == probe && path["phase"] == phase)
+        .filter(|path| is_of(path, phase))
         .map(|path| ((text(&path["source"]), text(&path["target"])), number(&path["p50_ms"])))
         .collect()
 }
@@ -105,7 +107,7 @@ fn every_phase_of_a_connection_is_true(truth: &Value, paths: &Value) {
             let stated = stated[&path];
             let (exact, p99) = (number(&stated["rtt_ms"]["p50"]), number(&stated["rtt_ms"]["p99"]));
             let least = exact - number(&stated["jitter_ms"]) * std::f64::consts::LN_2;
-            let most = 1.01 * p99 + STREAM_PROCESSING_MS;
+            let most = 1.01 * p99 + HANDSHAKE_MS;
             assert!((0.99 * least..most).contains(&p50), "{phase:?} {path:?}: {p50} ms, truth {least} to {p99} ms");
             off.push((p50 - exact - STREAM_PROCESSING_MS / 2.0) / exact);
         }
@@ -238,9 +240,10 @@ fn nothing_is_lost_or_counted_twice_when_the_collector_is_killed() {
     let version = |world: &World| world.hint("fra").ok()?["version"].as_u64();
     world
         .wait("a few windows", Duration::from_mins(1), |world| {
-            let answers = items(&world.planet.counts().ok()?).map(|row| row["count"].as_u64().unwrap()).sum::<u64>();
+            let counts = world.planet.counts().ok()?;
             let agents = world.get("/api/v1/agents").ok()?;
-            (items(&agents).count() == REGIONS && answers > 2000).then_some(())
+            let enough = PRIMARIES.iter().all(|primary| answers(&counts, *primary) > 800);
+            (items(&agents).count() == REGIONS && enough).then_some(())
         })
         .unwrap();
 
@@ -265,31 +268,47 @@ fn nothing_is_lost_or_counted_twice_when_the_collector_is_killed() {
         })
         .unwrap();
     assert_eq!(once, 3, "three replies, sent twice, counted once");
-    counted_as_answered(&world);
+    // What is acknowledged is durable, and folded a little later.
+    let same = world
+        .wait("every answer on its path", Duration::from_secs(20), |world| differences(world).is_empty().then_some(()));
+    assert!(same.is_ok(), "{:#?}", differences(&world));
 }
 
-/// What the endpoints answered is what the collector counts as replies, path by path.
-fn counted_as_answered(world: &World) {
-    let primary = |row: &Value| PRIMARIES.iter().any(|(probe, phase)| row["probe"] == *probe && row["phase"] == *phase);
-    // Discovery is no primary, but a packet that is answered once.
-    let asked = |row: &Value| primary(row) || row["phase"] == "discovery";
+/// Where what the endpoints answered is not what the collector counts as replies, path by path. On a stream an answer may come
+/// after the probe has given up, which counts as a failure; where nothing failed the two are equal there too.
+fn differences(world: &World) -> Vec<String> {
+    let asked = |row: &Value| PRIMARIES.iter().any(|primary| is_of(row, *primary)) || row["phase"] == "discovery";
     let key = |row: &Value| ["source", "target", "probe", "phase"].map(|name| text(&row[name]));
-    let answered: BTreeMap<[String; 4], u64> = items(&world.planet.counts().unwrap())
+    let counts = world.planet.counts().unwrap();
+    let mut answered: BTreeMap<[String; 4], u64> = items(&counts)
         // The planet asks itself once before it says that it is ready.
         .filter(|row| asked(row) && row["source"] != "unknown")
         .map(|row| (key(row), row["count"].as_u64().unwrap()))
         .collect();
     let paths = world.get("/api/v1/paths?window=15m").unwrap();
-    let mut counted: BTreeMap<[String; 4], u64> = BTreeMap::new();
+    let mut differences = Vec::new();
     for path in items(&paths).filter(|path| asked(path) && path["source"] != "lab") {
         let (samples, loss) = (number(&path["samples"]), path["loss"].as_f64().unwrap_or(0.0));
-        *counted.entry(key(path)).or_default() += (samples * (1.0 - loss)).round() as u64;
+        let failed = (samples * loss).round() as u64;
+        let replies = samples as u64 - failed;
+        let late = if path["probe"] == "voice" { 0 } else { failed };
+        let path = key(path);
+        let answers = answered.remove(&path).unwrap_or_default();
+        if !(replies..=replies + late).contains(&answers) {
+            differences.push(format!("{path:?}: {answers} answers, {replies} replies, {failed} failures"));
+        }
     }
-    for (probe, _) in PRIMARIES {
-        let of_it = answered.iter().filter(|(key, _)| key[2] == probe).map(|(_, count)| count);
-        assert!(of_it.sum::<u64>() > 500, "too little happened over {probe} to prove anything");
-    }
-    assert_eq!(counted, answered);
+    differences.extend(answered.into_iter().map(|(path, answers)| format!("{path:?}: {answers} answers, on no path")));
+    differences
+}
+
+/// How many probes of that kind the endpoints have answered.
+fn answers(counts: &Value, primary: (&str, &str)) -> u64 {
+    items(counts).filter(|row| is_of(row, primary)).map(|row| row["count"].as_u64().unwrap()).sum()
+}
+
+fn is_of(row: &Value, (probe, phase): (&str, &str)) -> bool {
+    row["probe"] == probe && row["phase"] == phase
 }
 
 fn batch() -> (Vec<(&'static str, String)>, Vec<u8>) {
