@@ -8,6 +8,7 @@
 pub mod alertmanager;
 mod notice;
 mod outbox;
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -3,29 +3,17 @@
 //! A row is one message to one receiver. The rows for one receiver about one service in one region are a lane: they go out
 //! in the order in which they were written, the next only after the one before was delivered or given up. Lanes do not wait
 //! for each other. Whether a row goes out again, and when, is decided here, from what the log says of its attempts.
-//!
-//! A row is given up when its receiver refuses it (a redirect, or a status 4xx that is not 408, 425 or 429), when it has been
-//! tried for a day, when the receiver says that it is gone (410: then nothing more is sent to that URL), or when too many wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{ReceiverName, RegionName, ServiceName, Wall};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::{AlertId, Notice};
+use super::{AlertId, Notice, retry};
 use crate::entry::{Answer, Attempt, RowId};
 use crate::policy::Receiver;
 
-/// Between two attempts: doubled from the first to the last of these, and shortened by up to half.
-const BACKOFF: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_mins(5);
-/// A receiver's Retry-After is obeyed up to this.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
-/// A row is not tried any more when it is this old.
-const GIVE_UP: Duration = Duration::from_hours(24);
 /// Rows that may wait for one receiver; beyond it the oldest is given up.
 const WAITING_KEPT: usize = if cfg!(test) { 4 } else { 1000 };
 /// Rows that are done with and kept to be looked at.
@@ -134,24 +122,20 @@ impl Outbox {
 
     /// Takes note of what became of an attempt. One that was noted before, or whose row is done with, changes nothing.
     pub fn learn(&mut self, attempt: &Attempt, epoch: Wall) {
-        let Some((name, queue)) = self.queues.iter_mut().find(|(_, queue)| queue.waiting.contains_key(&attempt.row))
-        else {
-            return;
-        };
-        let Some(mut row) = queue.waiting.remove(&attempt.row) else { return };
+        let found = self.queues.values_mut().find_map(|queue| Some((queue.waiting.remove(&attempt.row)?, queue)));
+        let Some((mut row, queue)) = found else { return };
         if attempt.number != row.attempts + 1 {
             queue.waiting.insert(row.id, row);
             return;
         }
-        let outcome = outcome(&row, attempt);
+        let outcome = retry::outcome(row.written, attempt);
         *queue.counts.entry(outcome).or_default() += 1;
         (row.attempts, row.last) = (attempt.number, Some(attempt.answer));
         match outcome {
             Outcome::Retried => {
-                if let Answer::Status { retry_after: Some(wait), .. } = attempt.answer {
-                    queue.quiet_until = attempt.at + wait.min(RETRY_AFTER_MAX);
-                }
-                row.state = RowState::Waiting { until: queue.quiet_until.max(attempt.at + backoff(epoch, attempt)) };
+                queue.quiet_until = retry::asked(attempt).unwrap_or(queue.quiet_until);
+                let until = attempt.at + retry::backoff(epoch, attempt);
+                row.state = RowState::Waiting { until: until.max(queue.quiet_until) };
                 queue.waiting.insert(row.id, row);
             }
             Outcome::Delivered => {
@@ -159,12 +143,12 @@ impl Outbox {
                 keep(&mut self.delivered, row, DELIVERED_KEPT);
             }
             Outcome::Dead(why) => {
+                queue.gone |= why == Why::Gone;
                 row.state = RowState::Dead(why);
+                let receiver = row.receiver.clone();
                 keep(&mut self.dead, row, DEAD_KEPT);
                 if why == Why::Gone {
-                    queue.gone = true;
-                    let name = name.clone();
-                    self.bury(&name, Why::Gone, |_| true);
+                    self.bury(&receiver, Why::Gone, |_| true);
                 }
             }
         }
@@ -249,26 +233,6 @@ impl Row {
         let Notice { service, region, .. } = &self.notice;
         Lane { receiver: self.receiver.clone(), service: service.clone(), region: region.clone() }
     }
-}
-
-fn outcome(row: &Row, attempt: &Attempt) -> Outcome {
-    match attempt.answer {
-        Answer::Status { code: 200..=299, .. } => Outcome::Delivered,
-        Answer::Status { code: 410, .. } => Outcome::Dead(Why::Gone),
-        Answer::Status { code: 408 | 425 | 429 | 500.., .. } | Answer::Timeout | Answer::Connection(_) => {
-            let old = attempt.at.since(row.written) >= GIVE_UP;
-            if old { Outcome::Dead(Why::TooOld) } else { Outcome::Retried }
-        }
-        Answer::Status { .. } => Outcome::Dead(Why::Refused),
-    }
-}
-
-/// The jitter is a hash, so that a replay decides the same and no two rows march in step.
-fn backoff(epoch: Wall, attempt: &Attempt) -> Duration {
-    let whole = BACKOFF.saturating_mul(1 << (attempt.number - 1).min(16)).min(BACKOFF_MAX);
-    let seed = [epoch.0, attempt.row.0, u64::from(attempt.number)].map(u64::to_le_bytes).concat();
-    let share = (xxh3_64(&seed) >> 11) as f64 / (1_u64 << 53) as f64;
-    whole.mul_f64(1.0 - share / 2.0)
 }
 
 fn keep(rows: &mut VecDeque<Row>, row: Row, kept: usize) {
