@@ -24,6 +24,7 @@ export default defineConfig({
           environment: 'node',
           testTimeout: 90_000,
           hookTimeout: 120_000,
+          expect: { poll: { timeout: 20_000 } },
           // Worlds measure time; two at once would measure each other.
           fileParallelism: false,
         },

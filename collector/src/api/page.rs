@@ -2,13 +2,20 @@
 //! page may not even try. A collector that was built without it says how to build it.
 //!
 //! What stands under `assets/` carries a hash of its content in its name and is kept for good; everything else is asked for
-//! each time, by its entity tag.
+//! each time, by its entity tag. Who takes gzip gets gzip: the script is a third of its size.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rust_embed::{Embed, EmbeddedFile};
 
 use crate::problem::{self, Problem};
@@ -17,6 +24,12 @@ use crate::problem::{self, Problem};
 #[folder = "../dashboards/web/dist"]
 #[allow_missing = true]
 struct Files;
+
+/// Every file, packed once.
+static PACKED: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(|| {
+    let files = Files::iter().filter_map(|name| Some((name.to_string(), Files::get(&name)?)));
+    files.filter_map(|(name, file)| Some((name, pack(&file.data).ok()?.into()))).collect()
+});
 
 const NOT_BUILT: &str = include_str!("not_built.html");
 
@@ -54,21 +67,34 @@ async fn asset(Path(name): Path<String>, asked: HeaderMap) -> Result<Response, P
 /// The file, unless who asks has it already; `None`: there is none of this name.
 fn answer(name: &str, asked: &HeaderMap) -> Option<Response> {
     let EmbeddedFile { data, metadata } = Files::get(name)?;
-    let tag = entity_tag(&metadata.sha256_hash());
+    let packed = PACKED.get(name).filter(|_| mentions(asked, &header::ACCEPT_ENCODING, "gzip"));
+    let tag = entity_tag(&metadata.sha256_hash(), packed.is_some());
     let keep = if name.starts_with("assets/") { FOR_GOOD } else { ASK_EACH_TIME };
-    let head = (HEADERS, [(header::CACHE_CONTROL, HeaderValue::from_static(keep)), (header::ETAG, tag.clone())]);
-    let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == tag);
-    Some(if known {
-        (StatusCode::NOT_MODIFIED, head).into_response()
-    } else {
-        (head, [(header::CONTENT_TYPE, kind(name))], data).into_response()
+    let head = [(header::CACHE_CONTROL, keep), (header::VARY, "accept-encoding"), (header::ETAG, tag.as_str())];
+    if mentions(asked, &header::IF_NONE_MATCH, &tag) {
+        return Some((StatusCode::NOT_MODIFIED, HEADERS, head).into_response());
+    }
+    let kind = [(header::CONTENT_TYPE, kind(name))];
+    Some(match packed {
+        Some(packed) => (HEADERS, head, kind, [(header::CONTENT_ENCODING, "gzip")], packed.clone()).into_response(),
+        None => (HEADERS, head, kind, data).into_response(),
     })
 }
 
-/// As much of the hash as two builds of a page will ever need to be told apart.
-fn entity_tag(hash: &[u8; 32]) -> HeaderValue {
+fn mentions(asked: &HeaderMap, header: &HeaderName, word: &str) -> bool {
+    asked.get(header).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(word))
+}
+
+fn pack(data: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(data)?;
+    encoder.finish()
+}
+
+/// As much of the hash as two builds of a page will ever need to be told apart; each coding has its own.
+fn entity_tag(hash: &[u8; 32], packed: bool) -> String {
     let print = hash.first_chunk().copied().map_or(0, u64::from_be_bytes);
-    HeaderValue::from_str(&format!("\"{print:016x}\"")).unwrap_or(HeaderValue::from_static(""))
+    format!("\"{print:016x}{}\"", if packed { "-gzip" } else { "" })
 }
 
 fn kind(name: &str) -> &'static str {

@@ -1,7 +1,9 @@
 //! The door: what ingest takes and refuses, and what the hints answer.
 
+use std::io::Read as _;
+
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use telemetry::{Label, Labels};
 use tempfile::TempDir;
@@ -183,12 +185,11 @@ async fn the_page_may_run_and_load_nothing_but_its_own_files() {
 #[tokio::test]
 async fn what_the_page_is_made_of_is_kept_for_good_and_the_page_itself_is_asked_for_each_time() {
     let door = Door::open(TempDir::new().unwrap()).await;
-    let ask = async |path: &str, known: Option<HeaderValue>| {
-        let request = Request::get(path);
-        let request = if let Some(tag) = known { request.header("if-none-match", tag) } else { request };
+    let ask = async |path: &str, more: &[(&str, &str)]| {
+        let request = more.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
         door.ask(request.body(Body::empty()).unwrap()).await
     };
-    let (_, headers, page) = ask("/", None).await;
+    let (_, headers, page) = ask("/", &[]).await;
     assert_eq!(headers["cache-control"], "no-cache");
     let page = String::from_utf8(page).unwrap();
     let assets: Vec<_> = page.split('"').filter(|text| text.starts_with("./assets/")).collect();
@@ -196,14 +197,18 @@ async fn what_the_page_is_made_of_is_kept_for_good_and_the_page_itself_is_asked_
         assert!(page.contains("npm --prefix dashboards/web run build"), "a page that was not built says how: {page}");
         return;
     }
-    let (status, _, body) = ask("/", Some(headers["etag"].clone())).await;
+    let (status, _, body) = ask("/", &[("if-none-match", headers["etag"].to_str().unwrap())]).await;
     assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
     for asset in assets {
-        let (status, headers, _) = ask(&asset[1..], None).await;
-        assert_eq!(
-            (status, headers["cache-control"].as_bytes()),
-            (StatusCode::OK, b"public, max-age=31536000, immutable".as_slice())
-        );
+        let (status, headers, plain) = ask(&asset[1..], &[]).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+        let (_, packed, body) = ask(&asset[1..], &[("accept-encoding", "br, gzip")]).await;
+        assert_eq!((&packed["content-encoding"], &packed["vary"]), (&"gzip".parse().unwrap(), &headers["vary"]));
+        assert_ne!(packed["etag"], headers["etag"]);
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain.as_slice());
     }
-    assert_eq!(ask("/assets/none.js", None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask("/assets/none.js", &[]).await.0, StatusCode::NOT_FOUND);
 }
