@@ -10,6 +10,7 @@ mod export;
 mod http;
 mod openapi;
 mod otlp;
+mod own;
 mod prometheus;
 mod scenarios;
 mod schema;
