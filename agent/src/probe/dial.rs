@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
+use super::certificate::Witness;
 use super::phases::{Fault, Phases};
-use super::{certificate, errno, sockets, tcp};
+use super::{errno, sockets, tcp};
 use crate::config::{self, Secure};
 use crate::endpoint::Host;
 use crate::plan::{Dial, Purpose};
@@ -31,7 +32,13 @@ pub struct Dialer {
     port: u16,
     family: Family,
     source: Option<IpAddr>,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
+}
+
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    witness: Option<Arc<Witness>>,
 }
 
 /// A connection, and the protocol that its ends agreed on by ALPN.
@@ -100,12 +107,14 @@ impl Dialer {
         let stream = socket.connect(to).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| ours(&error))?;
         phases.passed();
-        let Some((connector, name)) = &self.tls else { return Ok(Dialled { stream: Box::new(stream), agreed: None }) };
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| handshake_failed(&error))?;
+        let Some(Tls { connector, name, witness }) = &self.tls else {
+            return Ok(Dialled { stream: Box::new(stream), agreed: None });
+        };
+        let stream = connector.connect(name.clone(), stream).await;
+        phases.certified(witness.as_ref().and_then(|witness| witness.take()));
+        let stream = stream.map_err(|error| handshake_failed(&error))?;
         phases.passed();
-        let session = stream.get_ref().1;
-        phases.certified(session.peer_certificates().and_then(certificate::earliest_end));
-        let agreed = session.alpn_protocol().map(<[u8]>::to_vec);
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Dialled { stream: Box::new(stream), agreed })
     }
 
@@ -148,21 +157,22 @@ enum TlsError {
     Versions(rustls::Error),
 }
 
-fn tls(
-    secure: &Secure,
-    host: &Host,
-    alpn: &[&[u8]],
-    roots: &mut Roots,
-) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+fn tls(secure: &Secure, host: &Host, alpn: &[&[u8]], roots: &mut Roots) -> Result<Tls, TlsError> {
     let name = secure.server_name.as_ref().unwrap_or(host).to_string();
     let name = ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = roots.of(&secure.roots);
+    let witness = Witness::new(roots.clone(), provider.clone()).map(Arc::new);
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Versions)?;
-    let mut config = builder.with_root_certificates(roots.of(&secure.roots)).with_no_client_auth();
+    let builder = match witness.clone() {
+        Some(witness) => builder.dangerous().with_custom_certificate_verifier(witness),
+        None => builder.with_root_certificates(roots),
+    };
+    let mut config = builder.with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok(Tls { connector: TlsConnector::from(Arc::new(config)), name, witness })
 }
 
 /// What opening a connection failed of.

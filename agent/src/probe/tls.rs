@@ -49,13 +49,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handshake_tells_when_the_certificate_ends() {
-        let (mut tasks, authority) = (JoinSet::new(), Authority::until(2099));
-        let address = server(&mut tasks, &authority).await.to_string();
-        let plan = plan(&address, "tls", &authority.trusted());
-        let report = probe(order(LONG), Arc::new(dialer(&plan.probes()[0]))).await;
-        let Report::Phased { not_after: Some(end), .. } = report else { panic!("{report:?}") };
-        assert_eq!(end.to_string(), "2099-01-01T00:00:00Z");
+    async fn a_handshake_tells_when_the_certificate_ends_also_where_it_fails_of_that() {
+        // One that is good, and one that is not believed.
+        for year in [2099, 2020] {
+            let (mut tasks, authority) = (JoinSet::new(), Authority::until(year));
+            let address = server(&mut tasks, &authority).await.to_string();
+            let plan = plan(&address, "tls", &authority.trusted());
+            let report = probe(order(LONG), Arc::new(dialer(&plan.probes()[0]))).await;
+            let Report::Phased { not_after: Some(end), .. } = report else { panic!("{report:?}") };
+            assert_eq!(end.to_string(), format!("{year}-01-01T00:00:00Z"));
+        }
     }
 
     #[tokio::test]

@@ -132,6 +132,7 @@ async fn what_goes_wrong_on_the_way_to_a_server_has_its_own_reason() {
     assert_eq!(missing["errors"], serde_json::json!({ "status": 20 }));
     let expired = nginx.probed("127.0.0.1", nginx.expired, &[]);
     assert_eq!(expired["errors"], serde_json::json!({ "tls": 20 }));
+    assert_eq!(expired["certificate_not_after"], "2020-01-01T00:00:00Z");
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = (silent.local_addr().unwrap().to_string(), silent);
