@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use journal::Position;
 use tracing::warn;
 
+/// It is kept after so many entries, and whenever there is nothing to send.
+const KEEP_EVERY: u64 = 256;
+
 #[derive(Debug)]
 pub struct Place {
     file: PathBuf,
@@ -33,6 +36,13 @@ impl Place {
         };
         let kept = kept.map(Position);
         Ok(Self { file, next: kept.unwrap_or(end).min(end), kept })
+    }
+
+    pub(super) fn go_on(&mut self, next: Position) {
+        self.next = next;
+        if next.0.saturating_sub(self.kept.unwrap_or_default().0) >= KEEP_EVERY {
+            self.keep();
+        }
     }
 
     /// A place that cannot be kept costs batches that are sent again after a restart, nothing else.
