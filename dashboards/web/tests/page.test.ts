@@ -21,6 +21,7 @@ let main: Opened;
 beforeAll(async () => {
   [world, browser] = await Promise.all([World.start(REGIONS), launch()]);
   main = await open(browser, world.url);
+  if (!(await main.page.locator('script[src]').count())) throw new Error('the collector was compiled without the page: npm run build, then cargo build');
 });
 
 afterAll(async () => {
