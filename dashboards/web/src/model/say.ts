@@ -1,6 +1,6 @@
 // The words at the top of the page: what an operator should know first. Pure: what is known and a moment in, words out.
 
-import { isBad, layersOf, suspects, worst } from './blame';
+import { isBad, layersOf, readReason, suspects, worst } from './blame';
 import { pictureAge, sampleAge, wall, type Known, type Mode } from './mode';
 import { cellsOf, tableOf, type MeasuredCell, type Picture, type Table } from './picture';
 import type { CellState, Health, Region } from './wire';
@@ -99,7 +99,7 @@ function sayWorld(picture: Picture, table: Table | null, here: number): Saying {
       tone: TONES[worst(states) ?? 'unknown'],
       strong: `${n} of ${cellsOf(table).length} ${table.service} pairs ${n === 1 ? 'is' : 'are'} ${what}`,
       rest: `${where(cells)}. ${others}`,
-      more: n === 1 ? `${sentence(cells[0]?.reason ?? '')} ${more}` : more,
+      more: n === 1 ? `${told(cells[0]?.reason ?? '')} ${more}` : more,
     };
   }
 
@@ -125,6 +125,11 @@ function sayRegions(picture: Picture, items: Region[], health: 'down' | 'degrade
     rest: `${since} ${others.length ? `${listing(others)}.` : 'Every other region is healthy.'}`,
     more: [detail, layers && `Layers: ${layers}.`, more].filter(Boolean).join(' '),
   };
+}
+
+function told(reason: string): string {
+  const { seen, layers } = readReason(reason);
+  return layers ? `${sentence(seen)} Layers: ${sentence(layers)}` : sentence(seen);
 }
 
 const oneRegion = (items: Region[]) => items.every(item => item.region === items[0]?.region);
