@@ -19,7 +19,7 @@ use crate::faults::Fault;
 use crate::model::Source;
 use crate::queue::Queue;
 use crate::site::{Inbox, Reflector};
-use crate::world::{Ask, Fate, Passage, World};
+use crate::world::{Ask, Fate, Packet, Passage, World};
 
 /// How soon the end is noticed when nobody asks.
 const IDLE: Duration = Duration::from_millis(50);
@@ -28,82 +28,36 @@ const TURN: usize = 32;
 
 pub fn run(control: &Control, reflectors: &[Reflector], crossings: &Asked, shutdown: &Shutdown) -> io::Result<()> {
     fine_timers()?;
-    let mut world = World::new(Arc::clone(&control.planet));
+    let world = World::new(Arc::clone(&control.planet));
+    let mut office = Office { control, reflectors, world, queue: Queue::default() };
     let mut poller = Poller::new([crossings.as_fd()].into_iter().chain(reflectors.iter().map(AsFd::as_fd)));
     let mut inbox = Inbox::default();
-    let mut queue = Queue::default();
     while !shutdown.is_cancelled() {
-        let wait = queue.next().map_or(IDLE, |due| due.since(control.clock.mono()).min(IDLE));
+        let wait = office.queue.next().map_or(IDLE, |due| due.since(control.clock.mono()).min(IDLE));
         let ready = poller.wait(Some(wait))?;
         let faults = control.faults.active();
         for place in ready {
-            let Some(place) = place.checked_sub(1) else {
-                crossings.take()?.for_each(|crossing| carry(control, &mut world, &mut queue, crossing, &faults));
+            let Some(reflector) = place.checked_sub(1) else {
+                crossings.take()?.for_each(|crossing| office.carry(crossing, &faults));
                 continue;
             };
             for _ in 0..TURN {
-                let Some(packet) = reflectors[place].receive(&mut inbox, &control.clock)? else { break };
-                let source = control.planet.source_at(packet.from.ip());
-                let ask = Ask { source, target: reflectors[place].target, packet };
-                consider(control, &mut world, &mut queue, place, &ask, &faults);
+                let Some(packet) = reflectors[reflector].receive(&mut inbox, &control.clock)? else { break };
+                office.consider(reflector, packet, &faults);
             }
         }
-        while let Some((due, parcel)) = queue.pop(control.clock.mono()) {
-            match parcel {
-                Parcel::Letter(letter) => post(control, &reflectors[letter.reflector], due, &letter),
-                Parcel::Arrival(crossing) => {
-                    control.lateness.record(control.clock.mono().since(due));
-                    crossing.arrive();
-                }
-                Parcel::Retransmission(crossing) => carry(control, &mut world, &mut queue, crossing, &faults),
-            }
+        while let Some((due, parcel)) = office.queue.pop(control.clock.mono()) {
+            office.deliver(due, parcel, &faults);
         }
     }
     Ok(())
 }
 
-fn consider(
-    control: &Control,
-    world: &mut World,
-    queue: &mut Queue<Parcel>,
-    reflector: usize,
-    ask: &Ask<'_>,
-    faults: &[Fault],
-) {
-    match world.decide(ask, faults) {
-        Fate::Answered { answer, due } => {
-            let letter = Letter { source: ask.source, reflector, to: ask.packet.from, answer };
-            queue.push(due, Parcel::Letter(letter));
-        }
-        Fate::Dropped(reason) => control.counts.add(ask.source, ask.target, Event::Dropped(reason)),
-    }
-}
-
-fn carry(control: &Control, world: &mut World, queue: &mut Queue<Parcel>, crossing: Crossing, faults: &[Fault]) {
-    if !crossing.is_awaited() {
-        return;
-    }
-    let Crossing { source, target, at, work, .. } = crossing;
-    match world.pass(source, target, at, faults) {
-        Passage::Through(travel) => queue.push(at + travel + work, Parcel::Arrival(crossing)),
-        Passage::Stopped(reason) => {
-            control.counts.add(source, target, Event::Dropped(reason));
-            let again = crossing.lost();
-            queue.push(again.at, Parcel::Retransmission(again));
-        }
-    }
-}
-
-fn post(control: &Control, reflector: &Reflector, due: Mono, letter: &Letter) {
-    let event = match reflector.send(&letter.answer, letter.to) {
-        Ok(()) => Event::Answered(letter.answer.question()),
-        Err(error) => {
-            warn!(to = %letter.to, %error, "answer not sent");
-            Event::Unsent
-        }
-    };
-    control.lateness.record(control.clock.mono().since(due));
-    control.counts.add(letter.source, reflector.target, event);
+struct Office<'a> {
+    control: &'a Control,
+    reflectors: &'a [Reflector],
+    world: World,
+    queue: Queue<Parcel>,
 }
 
 /// What waits for its time.
@@ -123,4 +77,53 @@ struct Letter {
     reflector: usize,
     to: SocketAddr,
     answer: Answer,
+}
+
+impl Office<'_> {
+    fn consider(&mut self, reflector: usize, packet: Packet<'_>, faults: &[Fault]) {
+        let source = self.control.planet.source_at(packet.from.ip());
+        let target = self.reflectors[reflector].target;
+        match self.world.decide(&Ask { source, target, packet }, faults) {
+            Fate::Answered { answer, due } => {
+                self.queue.push(due, Parcel::Letter(Letter { source, reflector, to: packet.from, answer }));
+            }
+            Fate::Dropped(reason) => self.control.counts.add(source, target, Event::Dropped(reason)),
+        }
+    }
+
+    fn carry(&mut self, crossing: Crossing, faults: &[Fault]) {
+        if !crossing.is_awaited() {
+            return;
+        }
+        let Crossing { source, target, at, work, .. } = crossing;
+        match self.world.pass(source, target, at, faults) {
+            Passage::Through(travel) => self.queue.push(at + travel + work, Parcel::Arrival(crossing)),
+            Passage::Stopped(reason) => {
+                self.control.counts.add(source, target, Event::Dropped(reason));
+                let again = crossing.lost();
+                self.queue.push(again.at, Parcel::Retransmission(again));
+            }
+        }
+    }
+
+    fn deliver(&mut self, due: Mono, parcel: Parcel, faults: &[Fault]) {
+        match parcel {
+            Parcel::Letter(letter) => self.post(&letter),
+            Parcel::Arrival(crossing) => crossing.arrive(),
+            Parcel::Retransmission(crossing) => return self.carry(crossing, faults),
+        }
+        self.control.lateness.record(self.control.clock.mono().since(due));
+    }
+
+    fn post(&self, letter: &Letter) {
+        let reflector = &self.reflectors[letter.reflector];
+        let event = match reflector.send(&letter.answer, letter.to) {
+            Ok(()) => Event::Answered(letter.answer.question()),
+            Err(error) => {
+                warn!(to = %letter.to, %error, "answer not sent");
+                Event::Unsent
+            }
+        };
+        self.control.counts.add(letter.source, reflector.target, event);
+    }
 }

@@ -212,7 +212,7 @@ impl std::fmt::Display for Collector {
     }
 }
 
-/// The measurement that drives a service's cells: the first that is probed.
+/// The measurement that drives a service's cells.
 fn primary(service: Service) -> &'static str {
     match service {
         Service::Gateway => "websocket/heartbeat",

@@ -25,7 +25,7 @@ use crate::counts::Event;
 use crate::crossing::Crossings;
 use crate::gateway;
 use crate::handshakes::Arrival;
-use crate::model::{Planet, Service};
+use crate::model::{Planet, Service, Target};
 use crate::visit::Visit;
 
 /// What serves at one target.
@@ -49,7 +49,7 @@ pub struct Servers {
 
 impl Servers {
     pub fn new(planet: &Planet, authority: &Authority, kind: Kind) -> Result<Self, authority::Error> {
-        let server = |target: &crate::model::Target| {
+        let server = |target: &Target| {
             let address = planet.region(target.region).address;
             let (alpn, speaks) = match target.service {
                 Service::Voice => return Ok(None),
