@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use runtime::config::{Faults, Table, kind, read};
 use runtime::own::Destination;
+use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 
@@ -49,6 +50,7 @@ impl Config {
             let targets = targets(root, &region_names, &service_names);
             let (receivers, _) = named::<ReceiverName, _>(root, "receiver", Receiver::read);
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
+            let codec = root.table("codec", |table| Some(codec(table))).unwrap_or_default();
             let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             let export = root.table("export", export);
             let telemetry = Destination::read(root);
@@ -62,6 +64,7 @@ impl Config {
                     targets,
                     health: HealthPolicy::default(),
                     hints,
+                    codec,
                     receivers: receivers.iter().map(|(name, receiver)| (name.clone(), receiver.policy())).collect(),
                 },
                 receivers,
@@ -156,6 +159,15 @@ fn export(table: &mut Table<'_>) -> Option<OtlpUrl> {
         "otlp",
         kind::parsed("an http or https URL, such as \"http://127.0.0.1:4318/v1/metrics\", without a user"),
     )
+}
+
+fn codec(table: &mut Table<'_>) -> Codec {
+    let defaults = Codec::default();
+    let mut number = |key, range, default| table.optional(key, kind::number(range)).unwrap_or(default);
+    Codec {
+        impairment: number("impairment", 0.0..=95.0, defaults.impairment),
+        robustness: number("robustness", 1.0..=100.0, defaults.robustness),
+    }
 }
 
 fn limits(table: &mut Table<'_>) -> Limits {

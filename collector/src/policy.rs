@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use telemetry::emodel::{Codec, Mos};
 use telemetry::geo::Coordinates;
 use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 use utoipa::ToSchema;
+
+/// The probe whose packets travel as a call's do.
+const VOICE: &str = "voice";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -18,6 +22,8 @@ pub struct Policy {
     pub targets: BTreeMap<TargetId, Target>,
     pub health: HealthPolicy,
     pub hints: HintPolicy,
+    /// What calls are coded with.
+    pub codec: Codec,
     pub receivers: BTreeMap<ReceiverName, Receiver>,
 }
 
@@ -123,6 +129,12 @@ impl Default for HintPolicy {
 }
 
 impl Policy {
+    /// How a call over that path would sound, where the probe measures as calls travel.
+    pub fn mos(&self, probe: &Name, rtt_ms: f64, jitter_ms: f64, loss: f64) -> Option<Mos> {
+        let [rtt, jitter] = [rtt_ms, jitter_ms].map(|ms| Duration::from_secs_f64(ms / 1e3));
+        (probe.as_str() == VOICE).then(|| self.codec.mos(rtt, jitter, loss))
+    }
+
     /// After so long without data a cell is stale: the missed windows, and the time in which the last of them could arrive.
     pub fn stale_after(&self) -> Duration {
         self.window * self.health.stale_windows + self.window / 2

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
+use telemetry::emodel::Mos;
 use telemetry::{Family, Label, LabelValue, Labels, Name, PathId, RegionName, Series, ServiceName, TargetId, Wall};
 use utoipa::{IntoParams, ToSchema};
 
@@ -97,6 +98,9 @@ impl Item {
     fn of(state: &Concluded, id: PathId, all: &[SeriesId], series: &Series, from: Wall) -> Self {
         let seen = state.rings.merge(all.iter().copied(), from, Wall(u64::MAX));
         let primary = state.policy.as_ref().is_some_and(|policy| Concluded::is_primary(policy, series));
+        let mos = state.policy.as_ref().and_then(|policy| {
+            policy.mos(&series.probe, seen.quantile_ms(0.5)?, seen.jitter_ms().unwrap_or_default(), seen.loss()?)
+        });
         let cell = state.cells.get(&CellKey::of(series)).filter(|_| primary);
         Self {
             id: id.to_string(),
@@ -115,7 +119,7 @@ impl Item {
             p99_ms: seen.quantile_ms(0.99),
             loss: seen.loss(),
             jitter_ms: seen.jitter_ms(),
-            mos: None,
+            mos: mos.map(|Mos(score)| score),
             samples: seen.samples(),
             confirms: 0,
             age_s: state.now.since(seen.newest).as_secs_f64(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use telemetry::emodel::Codec;
 use telemetry::{ReceiverName, RegionName, ServiceName, Wall};
 
 use super::flights::{Flights, Letter};
@@ -90,6 +91,7 @@ impl World {
             targets: BTreeMap::new(),
             health: HealthPolicy::default(),
             hints: HintPolicy::default(),
+            codec: Codec::default(),
             receivers: BTreeMap::new(),
         };
         let mut world = Self {

@@ -1,6 +1,7 @@
 //! The document that a router reads.
 
 use serde::{Deserialize, Serialize};
+use telemetry::emodel::Mos;
 use telemetry::{RegionName, ServiceName, Wall};
 use utoipa::ToSchema;
 
@@ -99,6 +100,10 @@ pub(super) fn write(ranking: &Ranking, view: &View<'_>, source: &RegionName, ser
     let addresses = view.policy.regions_of(service);
     let ranked = ranking.order.iter().enumerate().map(|(index, region)| {
         let cost = ranking.costs.get(region);
+        let mos = cost.and_then(|cost| {
+            let primary = &view.policy.services.get(service)?.primary;
+            view.policy.mos(&primary.probe, cost.p50_ms, cost.jitter_ms, cost.loss)
+        });
         Ranked {
             region: region.clone(),
             rank: index + 1,
@@ -110,7 +115,7 @@ pub(super) fn write(ranking: &Ranking, view: &View<'_>, source: &RegionName, ser
             p95_ms: cost.map(|cost| tidy(cost.p95_ms)),
             loss: cost.map(|cost| cost.loss),
             jitter_ms: cost.map(|cost| tidy(cost.jitter_ms)),
-            mos: None,
+            mos: mos.map(|Mos(score)| tidy(score)),
             samples: cost.map_or(0, |cost| cost.samples),
             age_s: cost.map(|cost| tidy(view.now.since(cost.newest).as_secs_f64())),
             addresses: addresses.get(region).into_iter().flatten().map(ToString::to_string).collect(),

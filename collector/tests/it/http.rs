@@ -80,6 +80,22 @@ async fn a_path_is_one_and_shows_its_labels_apart() {
 }
 
 #[tokio::test]
+async fn a_voice_path_says_how_a_call_would_sound_and_others_do_not() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let icmp = telemetry::Series { probe: "icmp".parse().unwrap(), ..series("fra-1") };
+    let (now, calm) = (door.clock.wall(), replies(&[100, 100, 100]));
+    let seen = vec![(series("fra-1"), calm.clone()), (icmp, calm)];
+    assert_eq!(door.post("1", None, batch(seen, now, now)).await.0, StatusCode::OK);
+    door.mark().await;
+    let paths = door.json("/api/v1/paths?window=15m").await;
+    let paths = paths["items"].as_array().unwrap();
+    let mos = |probe: &str| paths.iter().find(|path| path["probe"] == probe).unwrap()["mos"].as_f64();
+    // By hand: d = 70 ms, R = 93.2 - 1.68 = 91.52.
+    assert!((mos("voice").unwrap() - 4.374).abs() < 0.002, "{:?}", mos("voice"));
+    assert_eq!(mos("icmp"), None);
+}
+
+#[tokio::test]
 async fn a_hint_is_not_sent_again_while_its_meaning_stays() {
     let door = Door::open(TempDir::new().unwrap()).await;
     let ask = |tag: Option<String>| {

@@ -15,6 +15,7 @@ use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Receiver, Region
 use collector::snapshot;
 use collector::state::{Effect, State};
 use serde::Deserialize;
+use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::histogram::Scratch;
 use telemetry::{AgentId, Boot, FailureKind, Family, Origin, Outcome, RegionName, Sequence, Series, Wall};
@@ -278,6 +279,7 @@ fn policy(scenario: &Scenario) -> Policy {
         targets: scenario.regions.iter().map(target).collect(),
         health: HealthPolicy::default(),
         hints,
+        codec: Codec::default(),
         receivers: [("oncall".parse().unwrap(), Receiver { endpoint: 1 })].into(),
     }
 }

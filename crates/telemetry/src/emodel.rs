@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How much a codec suffers. The default is G.711 with concealment (ITU-T G.113, appendix I).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Codec {
     /// Impairment without loss, Ie.
     pub impairment: f64,
