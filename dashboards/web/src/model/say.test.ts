@@ -21,6 +21,12 @@ describe('the sentence at the top', () => {
     expect(spoken(picture({ gru: 'x..', iad: 'x..' }, regions))).toEqual(['down', 'fra voice is down since 14:02:10. gru voice is degraded.']);
   });
 
+  it('names a whole region when every service of it is down', () => {
+    const down = ['cdn', 'voice'].map(service => region('fra', 'down', { service, reason: '2 of 2 sources get no reply' }));
+    expect(spoken(picture({ gru: 'x..', iad: 'x..' }, [...down, region('gru')]))).toEqual(['down', 'fra is down since 14:02:10. Every other region is healthy.']);
+    expect(spoken(picture({ gru: 'x..', iad: 'x..' }, [...down, region('fra', 'healthy', { service: 'gateway' })]))[1]).toMatch(/^fra cdn and voice is down since/);
+  });
+
   it('says which layer broke when most of its cells say the same', () => {
     const down = (source: string, layers: string) => cell(source, 'fra', 'down', { reason: `no reply from any of its 2 targets; ${layers}` });
     const cells = [down('gru', 'icmp ok, connect refused'), down('iad', 'icmp ok, connect refused'), down('fra', 'icmp silent')];

@@ -113,15 +113,16 @@ function sayWorld(picture: Picture, table: Table | null, here: number): Saying {
 
 function sayRegions(picture: Picture, items: Region[], health: 'down' | 'degraded', of: (health: Health) => Region[], more: string, here: number): Saying {
   const first = items.reduce((a, b) => (Date.parse(a.since) <= Date.parse(b.since) ? a : b));
-  const since = `${items.length > 1 ? ', the first' : ''} since ${clock(Date.parse(first.since), here)}.`;
+  const since = `${items.length > 1 && !oneRegion(items) ? ', the first' : ''} since ${clock(Date.parse(first.since), here)}.`;
   const rest = (['degraded', 'unknown'] as const).filter(other => other !== health && of(other).length);
   const others = rest.map(other => `${nameRegions(of(other))} ${verb(of(other))} ${other}`);
   const table = items.length === 1 ? tableOf(picture, first.service) : null;
   const layers = table && layersOf(table, first.region);
-  const detail = items.length === 1 ? sentence(first.reason) : `${listing(items.map(item => `${item.region} ${item.service}`), 8)}.`;
+  const whole = items.length > 1 && oneRegion(items) && items.length === [...picture.regions.values()].filter(({ region }) => region === first.region).length;
+  const detail = whole ? `Every service: ${listing(items.map(({ service }) => service), 4)}. ${sentence(first.reason)}` : items.length === 1 ? sentence(first.reason) : `${listing(items.map(item => `${item.region} ${item.service}`), 8)}.`;
   return {
     tone: health === 'down' ? 'down' : 'slow',
-    strong: `${nameRegions(items)} ${verb(items)} ${health}`,
+    strong: `${whole ? first.region : nameRegions(items)} ${verb(items)} ${health}`,
     rest: `${since} ${others.length ? `${listing(others)}.` : 'Every other region is healthy.'}`,
     more: [detail, layers && `Layers: ${layers}.`, more].filter(Boolean).join(' '),
   };
