@@ -30,7 +30,10 @@ export class World {
     try {
       const address = join(world.#dir, 'planet.address');
       world.#run('planet', 'isochrone-planet', ['run', `--regions=${regions}`, '--control=127.0.0.1:0', `--collector=${world.url}`, `--write-config=${world.#dir}`, `--address-file=${address}`]);
-      await until('the planet to be ready', 30_000, () => world.#log('planet').split('\n').includes('ready'));
+      await until('the planet to be ready', 30_000, () => {
+        world.#standing('planet');
+        return world.#log('planet').split('\n').includes('ready');
+      });
       world.#control = `http://${readFileSync(address, 'utf8').trim()}`;
       for (const file of world.#configs()) writeFileSync(file, `window = "${WINDOW}"\n${readFileSync(file, 'utf8')}`);
       await world.startCollector();
@@ -77,8 +80,10 @@ export class World {
   #run(name: string, program: string, args: string[]): void {
     const log = openSync(join(this.#dir, `${name}.log`), 'a');
     const child = spawn(join(PROGRAMS, program), args, { stdio: ['ignore', log, log] });
-    child.on('error', error => console.error(`${program}: ${error.message}; \`cargo xtask test\` builds it`));
+    // Who could not be started has no process id; whoever waits for it says so.
+    child.on('error', () => undefined);
     this.#processes.set(name, child);
+    this.#standing(name);
   }
 
   async #end(name: string, signal: NodeJS.Signals): Promise<void> {
@@ -95,6 +100,13 @@ export class World {
   /** What the planet has written. */
   #configs(): string[] {
     return readdirSync(this.#dir).filter(file => file.endsWith('.toml')).map(file => join(this.#dir, file));
+  }
+
+  /** Fails as soon as it has ended, with what it logged. */
+  #standing(name: string): void {
+    const child = this.#processes.get(name);
+    if (!child?.pid) throw new Error(`${name} is not built in ${PROGRAMS}; \`cargo xtask test\` builds it`);
+    if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}:\n${this.#log(name)}`);
   }
 
   #log(name: string): string {
