@@ -152,7 +152,8 @@ impl Cells {
             }
             let bad = cell.state.is_bad();
             let beside = self.beside.get(key).filter(|_| bad).into_iter().flatten().copied();
-            cell.diagnosis = diagnose(rings, beside, policy, now);
+            let since = if cell.state == State::Down { cell.since } else { Wall::default() };
+            cell.diagnosis = diagnose(rings, beside, since, policy, now);
         }
     }
 

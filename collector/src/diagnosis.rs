@@ -30,7 +30,14 @@ fn layer(series: &Series) -> &Name {
     if series.phase.as_str() == "rtt" { &series.probe } else { &series.phase }
 }
 
-pub fn diagnose(rings: &Rings, beside: impl IntoIterator<Item = SeriesId>, policy: &Policy, now: Wall) -> Diagnosis {
+/// What is well counts only when it was heard after `since`: what was before the fault says nothing of it.
+pub fn diagnose(
+    rings: &Rings,
+    beside: impl IntoIterator<Item = SeriesId>,
+    since: Wall,
+    policy: &Policy,
+    now: Wall,
+) -> Diagnosis {
     let from = (now - policy.health.recent).slot(policy.window);
     let mut layers: BTreeMap<&Name, Vec<SeriesId>> = BTreeMap::new();
     for id in beside {
@@ -39,19 +46,27 @@ pub fn diagnose(rings: &Rings, beside: impl IntoIterator<Item = SeriesId>, polic
             layers.entry(layer(&ring.series)).or_default().push(id);
         }
     }
-    let judged = layers.into_iter().filter_map(|(name, series)| Some((name.clone(), judge(rings, &series, from)?)));
+    let judged = layers.into_iter().filter_map(|(name, series)| {
+        let verdict = judge(rings, &series, from)?;
+        let heard = series.iter().any(|id| rings.get(*id).newest > since);
+        (heard || matches!(verdict, Verdict::Failing(_))).then(|| (name.clone(), verdict))
+    });
     let mut judged: Vec<_> = judged.collect();
     judged.sort_by_key(|(name, _)| ORDER.iter().position(|known| *known == name.as_str()).unwrap_or(ORDER.len()));
     Diagnosis(without_followers(judged))
 }
 
-/// A connection that fails at a layer fails in the same way at those above it, which says nothing of them. ICMP is no layer
-/// of a connection: many hosts that are well do not answer it.
-fn without_followers(mut layers: Vec<(Name, Verdict)>) -> Vec<(Name, Verdict)> {
-    layers.dedup_by(|above, below| {
-        above.1 == below.1 && matches!(below.1, Verdict::Failing(_)) && below.0.as_str() != "icmp"
-    });
-    layers
+/// A connection that fails at a layer says nothing of those above it: they fail with it, or were last seen before. ICMP is no
+/// layer of a connection: many hosts that are well do not answer it.
+fn without_followers(layers: Vec<(Name, Verdict)>) -> Vec<(Name, Verdict)> {
+    let mut broken = false;
+    let is_told = |(name, verdict): &(Name, Verdict)| {
+        let part = ORDER.contains(&name.as_str()) && name.as_str() != "icmp";
+        let told = !(part && broken);
+        broken |= part && matches!(verdict, Verdict::Failing(_));
+        told
+    };
+    layers.into_iter().filter(is_told).collect()
 }
 
 /// `None`: it said nothing lately. Losses are judged by the newest slot alone: what was before the fault says nothing of it.
@@ -97,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_as_the_layer_below_it_fails_is_not_told() {
+    fn what_stands_on_a_layer_that_fails_is_not_told() {
         let (refused, silent) = (Verdict::Failing(FailureKind::Refused), Verdict::Failing(FailureKind::Timeout));
         let told = |layers: &[(&str, &Verdict)]| {
             let layers = layers.iter().map(|(name, verdict)| (name.parse().unwrap(), (*verdict).clone()));
@@ -105,6 +120,9 @@ mod tests {
         };
         let all = [("icmp", &Verdict::Ok), ("connect", &refused), ("tls", &refused), ("transfer", &refused)];
         assert_eq!(told(&all), "icmp ok, connect refused");
+        let from_before =
+            [("connect", &refused), ("tls", &Verdict::Ok), ("hello", &Verdict::Ok), ("discovery", &silent)];
+        assert_eq!(told(&from_before), "connect refused, discovery silent");
         assert_eq!(told(&[("icmp", &silent), ("connect", &silent), ("tls", &silent)]), "icmp silent, connect silent");
         assert_eq!(told(&[("connect", &Verdict::Ok), ("first_byte", &Verdict::Ok)]), "connect ok, first byte ok");
     }
