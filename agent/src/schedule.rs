@@ -102,7 +102,6 @@ impl Cadence {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use telemetry::Family;
 
     use super::*;
 
@@ -113,18 +112,7 @@ mod tests {
     }
 
     fn series(target: &str) -> Series {
-        Series {
-            agent: "fra-1".parse().unwrap(),
-            source: "fra".parse().unwrap(),
-            target: target.parse().unwrap(),
-            region: "iad".parse().unwrap(),
-            service: "voice".parse().unwrap(),
-            probe: "voice".parse().unwrap(),
-            phase: "rtt".parse().unwrap(),
-            family: Family::Ipv4,
-            confirm: false,
-            labels: telemetry::Labels::new(),
-        }
+        Series { target: target.parse().unwrap(), ..telemetry::sample::series() }
     }
 
     fn cadences(count: usize, every: Duration) -> Vec<Cadence> {

@@ -46,23 +46,12 @@ impl Certificates {
 mod tests {
     use std::sync::Arc;
 
-    use telemetry::{Family, Labels, Series};
+    use telemetry::Series;
 
     use super::*;
 
     fn certificate(probe: &str, not_after: i64, seen: u64) -> Certificate {
-        let series = Series {
-            agent: "fra-1".parse().unwrap(),
-            source: "fra".parse().unwrap(),
-            target: "iad-1".parse().unwrap(),
-            region: "iad".parse().unwrap(),
-            service: "cdn".parse().unwrap(),
-            probe: probe.parse().unwrap(),
-            phase: "tls".parse().unwrap(),
-            family: Family::Ipv4,
-            confirm: false,
-            labels: Labels::new(),
-        };
+        let series = Series { probe: probe.parse().unwrap(), ..telemetry::sample::series() };
         Certificate { series: Arc::new(series), not_after: UnixSeconds(not_after), seen: Wall::from_secs(seen) }
     }
 

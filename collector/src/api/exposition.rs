@@ -203,7 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use telemetry::histogram::Scratch;
-    use telemetry::{FailureKind, Histogram, Labels, Outcome};
+    use telemetry::{FailureKind, Histogram, Outcome};
 
     use super::*;
     use crate::config::Config;
@@ -212,18 +212,8 @@ mod tests {
     const NOW: Wall = Wall(1_000_000_000_000);
 
     fn point(probe: &str, phase: &str, outcome: Outcome, ms: &[u64]) -> Point {
-        let series = Series {
-            agent: "fra-1".parse().unwrap(),
-            source: "fra".parse().unwrap(),
-            target: "iad-voice-1".parse().unwrap(),
-            region: "iad".parse().unwrap(),
-            service: "voice".parse().unwrap(),
-            probe: probe.parse().unwrap(),
-            phase: phase.parse().unwrap(),
-            family: Family::Ipv4,
-            confirm: false,
-            labels: Labels::new(),
-        };
+        let series =
+            Series { probe: probe.parse().unwrap(), phase: phase.parse().unwrap(), ..telemetry::sample::series() };
         let histogram: Histogram = Scratch::default().fold(ms.iter().copied().map(Duration::from_millis));
         Point { series: series.into(), outcome, begin: NOW - Duration::from_secs(5), end: NOW, histogram }
     }

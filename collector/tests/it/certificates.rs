@@ -7,21 +7,16 @@ use collector::entry::{Encoding, Entry, Envelope};
 use collector::snapshot;
 use collector::state::State;
 use telemetry::otlp::build::{AgentHealth, Certificate, Sender, Subject, encode};
-use telemetry::{Family, Labels, Series, UnixSeconds, Wall};
+use telemetry::{Series, UnixSeconds, Wall};
 
 /// A batch that tells of a certificate of `iad-cdn`, seen then.
 fn batch(not_after: i64, seen: Wall) -> Vec<u8> {
     let series = Series {
-        agent: "fra-1".parse().unwrap(),
-        source: "fra".parse().unwrap(),
         target: "iad-cdn".parse().unwrap(),
-        region: "iad".parse().unwrap(),
         service: "cdn".parse().unwrap(),
         probe: "http".parse().unwrap(),
         phase: "transfer".parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
-        labels: Labels::new(),
+        ..telemetry::sample::series()
     };
     let sender =
         Sender { agent: series.agent.clone(), source: series.source.clone(), zone: None, version: "0".to_owned() };

@@ -17,7 +17,7 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
-use telemetry::{FailureKind, Family, Outcome, Series, Window};
+use telemetry::{FailureKind, Outcome, Series, Window};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -226,14 +226,7 @@ fn batch(source: &str, outcome: Outcome, times: usize) -> Vec<u8> {
     let series = Series {
         agent: format!("{source}-1").parse().unwrap(),
         source: source.parse().unwrap(),
-        target: "iad-voice-1".parse().unwrap(),
-        region: "iad".parse().unwrap(),
-        service: "voice".parse().unwrap(),
-        probe: "voice".parse().unwrap(),
-        phase: "rtt".parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
-        labels: telemetry::Labels::new(),
+        ..telemetry::sample::series()
     };
     let outcomes = [(outcome, Scratch::default().fold(vec![Duration::from_millis(90); times]))].into();
     let window = Window { begin: now - Duration::from_secs(1), end: now, outcomes };

@@ -23,7 +23,7 @@ use runtime::{Clock, Shutdown};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
-use telemetry::{Family, Histogram, Labels, Outcome, Series, Wall, Window};
+use telemetry::{Histogram, Outcome, Series, Wall, Window};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -181,18 +181,7 @@ pub(crate) fn body_of(agent: &str, begin: Wall, end: Wall) -> Vec<u8> {
 }
 
 pub(crate) fn series(agent: &str) -> Series {
-    Series {
-        agent: agent.parse().unwrap(),
-        source: "fra".parse().unwrap(),
-        target: "iad-voice-1".parse().unwrap(),
-        region: "iad".parse().unwrap(),
-        service: "voice".parse().unwrap(),
-        probe: "voice".parse().unwrap(),
-        phase: "rtt".parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
-        labels: Labels::new(),
-    }
+    Series { agent: agent.parse().unwrap(), ..telemetry::sample::series() }
 }
 
 pub(crate) type Outcomes = BTreeMap<Outcome, Histogram>;

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::histogram::Scratch;
-use telemetry::{AgentId, Boot, FailureKind, Family, Origin, Outcome, RegionName, Sequence, Series, Wall};
+use telemetry::{AgentId, Boot, FailureKind, Origin, Outcome, RegionName, Sequence, Series, Wall};
 
 /// Wall time at second 0, at a window's begin.
 const BEGIN: Wall = Wall::from_secs(1_800_000_000);
@@ -294,12 +294,9 @@ fn point(agent: &str, (source, region, layer): Path<'_>, second: u64, outcome: O
         source: source.clone(),
         target: format!("{region}-voice-1").parse().unwrap(),
         region: region.clone(),
-        service: "voice".parse().unwrap(),
         probe: probe.parse().unwrap(),
         phase: phase.parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
-        labels: telemetry::Labels::new(),
+        ..telemetry::sample::series()
     };
     let histogram = Scratch::default().fold([Duration::from_secs_f64(ms / 1e3)]);
     let begin = BEGIN + Duration::from_secs(second);

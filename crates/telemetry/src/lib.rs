@@ -7,6 +7,8 @@ pub mod geo;
 pub mod histogram;
 pub mod names;
 pub mod otlp;
+#[doc(hidden)]
+pub mod sample;
 pub mod series;
 pub mod time;
 pub mod window;

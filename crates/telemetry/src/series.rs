@@ -254,18 +254,6 @@ mod tests {
 
     #[test]
     fn a_path_id_is_the_same_in_every_release() {
-        let series = Series {
-            agent: "fra-1".parse().unwrap(),
-            source: "fra".parse().unwrap(),
-            target: "iad-voice-1".parse().unwrap(),
-            region: "iad".parse().unwrap(),
-            service: "voice".parse().unwrap(),
-            probe: "voice".parse().unwrap(),
-            phase: "rtt".parse().unwrap(),
-            family: Family::Ipv4,
-            confirm: false,
-            labels: Labels::new(),
-        };
-        assert_eq!(series.path().to_string(), "14f948e2edaa77ec");
+        assert_eq!(crate::sample::series().path().to_string(), "14f948e2edaa77ec");
     }
 }

@@ -11,7 +11,7 @@ use e2e::{World, WorldOptions, http};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Measured, Sender, Subject, encode};
-use telemetry::{Family, Outcome, Series, Wall, Window};
+use telemetry::{Outcome, Series, Wall, Window};
 
 /// From when on the numbers are compared with the truth.
 const MEASURE: Duration = Duration::from_mins(1);
@@ -322,10 +322,7 @@ fn batch() -> (Vec<(&'static str, String)>, Vec<u8>) {
         region: "fra".parse().unwrap(),
         service: "lab".parse().unwrap(),
         probe: "icmp".parse().unwrap(),
-        phase: "rtt".parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
-        labels: telemetry::Labels::new(),
+        ..telemetry::sample::series()
     };
     let now: Wall = std::time::SystemTime::now().into();
     let replies = Scratch::default().fold([10, 20, 30].map(Duration::from_millis));

@@ -15,7 +15,7 @@ use super::build::{AgentHealth, Certificate, Measured, Sender, Subject, encode};
 use super::labels;
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
-use crate::series::{Family, Label, Series};
+use crate::series::{Label, Series};
 use crate::time::{UnixSeconds, Wall};
 use crate::window::{FailureKind, Outcome, Window};
 
@@ -55,13 +55,8 @@ fn measured(target: &str, outcomes: &[(Outcome, Vec<u64>)]) -> Measured {
         agent: sender().agent,
         source: sender().source,
         target: target.parse().unwrap(),
-        region: "iad".parse().unwrap(),
-        service: "voice".parse().unwrap(),
-        probe: "voice".parse().unwrap(),
-        phase: "rtt".parse().unwrap(),
-        family: Family::Ipv4,
-        confirm: false,
         labels: [(Label::Cache, "hit".parse().unwrap())].into(),
+        ..crate::sample::series()
     };
     let histogram = |nanos: &Vec<u64>| Scratch::default().fold(nanos.iter().map(|&nanos| Duration::from_nanos(nanos)));
     let outcomes: BTreeMap<_, _> = outcomes.iter().map(|(outcome, nanos)| (*outcome, histogram(nanos))).collect();
