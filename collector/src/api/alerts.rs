@@ -31,7 +31,7 @@ pub(super) struct DeliveriesWanted {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alert)]
 pub(super) struct AlertItem {
-    id: String,
+    pub(super) id: String,
     rule: &'static str,
     state: AlertState,
     severity: Severity,
@@ -102,7 +102,7 @@ fn one_of(key: &str, found: Option<&str>, allowed: &[&str]) -> Result<(), Proble
 }
 
 impl AlertItem {
-    fn of(state: &Concluded, Alert { id, state: stands, notice, .. }: &Alert) -> Self {
+    pub(super) fn of(state: &Concluded, Alert { id, state: stands, notice, .. }: &Alert) -> Self {
         let labels = alertmanager::named(notice).into_iter().map(|(name, value)| (name, value.to_owned()));
         Self {
             id: id.name(state.epoch),

@@ -12,7 +12,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{agents, paths, regions, stream};
+use super::{agents, alerts, paths, regions, stream};
 use crate::hints::HintDocument;
 use crate::problem;
 
@@ -32,6 +32,7 @@ use crate::problem;
         stream::Document<regions::Item>,
         stream::Document<stream::Cell>,
         stream::Document<HintDocument>,
+        stream::Document<alerts::AlertItem>,
     ))
 )]
 struct Head;

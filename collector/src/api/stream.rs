@@ -24,6 +24,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::alerts::AlertItem;
 use super::matrix::{self, Figures};
 use super::{openapi, regions};
 use crate::cells::CellKey;
@@ -40,7 +41,7 @@ const TIMES: [&str; 5] = ["age_s", "as_of", "generated_at", "stale_after", "vali
 
 #[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
-    /// Of `regions`, `matrix` and `hints`, between commas; all of them by default.
+    /// Of `regions`, `matrix`, `hints` and `alerts`, between commas; all of them by default.
     #[param(example = "regions,hints")]
     topics: Option<String>,
     /// All of them, by default.
@@ -52,6 +53,7 @@ enum Topic {
     Regions,
     Matrix,
     Hints,
+    Alerts,
 }
 
 /// Where one reader stands.
@@ -79,7 +81,8 @@ pub(super) struct Document<T> {
     /// All there are, or those that differ.
     #[schema(schema_with = openapi::array_of::<T>)]
     items: Vec<T>,
-    /// The keys of those that are gone: `service/region`, of the matrix `service/source/region`, of hints `service/source`.
+    /// The keys of those that are gone: `service/region`, of the matrix `service/source/region`, of hints `service/source`, of
+    /// alerts their id.
     gone: Vec<String>,
 }
 
@@ -100,7 +103,7 @@ impl ToSchema for StreamEvent {}
 
 impl PartialSchema for StreamEvent {
     fn schema() -> RefOr<Schema> {
-        let documents = ["Event_Region", "Event_Cell", "Event_Hint"].map(Ref::from_schema_name);
+        let documents = ["Event_Region", "Event_Cell", "Event_Hint", "Event_Alert"].map(Ref::from_schema_name);
         documents.into_iter().fold(AnyOf::builder(), AnyOfBuilder::item).into()
     }
 }
@@ -142,13 +145,14 @@ fn topics(text: &str) -> Result<Vec<Topic>, Problem> {
 }
 
 impl Topic {
-    const ALL: [Self; 3] = [Self::Regions, Self::Matrix, Self::Hints];
+    const ALL: [Self; 4] = [Self::Regions, Self::Matrix, Self::Hints, Self::Alerts];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Regions => "regions",
             Self::Matrix => "matrix",
             Self::Hints => "hints",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -166,6 +170,12 @@ impl Topic {
                 let board = snapshots.board();
                 let items = board.iter().filter(|((_, service), _)| asked(service));
                 items.map(|((source, service), it)| (format!("{service}/{source}"), value(&*it.document))).collect()
+            }
+            Self::Alerts => {
+                let state = snapshots.state();
+                let asked = state.alerts.iter().filter(|alert| asked(&alert.notice.service));
+                let items = asked.map(|alert| AlertItem::of(&state, alert));
+                items.map(|item| (item.id.clone(), value(&item))).collect()
             }
         }
     }

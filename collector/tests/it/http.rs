@@ -134,20 +134,20 @@ async fn a_long_poll_waits_for_another_version_and_no_longer_than_it_may() {
 async fn the_stream_begins_with_a_snapshot_of_each_topic_and_goes_on_by_number() {
     let door = Door::open(TempDir::new().unwrap()).await;
     let mut events = Events::follow(&door, "/api/v1/stream").await;
-    for (number, topic) in [(1, "regions"), (2, "matrix"), (3, "hints")] {
+    for (number, topic) in [(1, "regions"), (2, "matrix"), (3, "hints"), (4, "alerts")] {
         let (name, document) = events.next().await;
         assert_eq!((name.as_str(), &document["number"]), (topic, &number.into()));
         assert_eq!(document["kind"], "snapshot");
     }
     door.mark().await;
     let (name, mark) = events.next().await;
-    assert_eq!((name.as_str(), &mark["number"], mark["items"].as_array().unwrap().len()), ("mark", &4.into(), 0));
+    assert_eq!((name.as_str(), &mark["number"], mark["items"].as_array().unwrap().len()), ("mark", &5.into(), 0));
 
     assert_eq!(door.post("1", None, body(door.clock)).await.0, StatusCode::OK);
     door.mark().await;
     let (name, change) = events.next().await;
     let cell = &change["items"][0];
-    assert_eq!((name.as_str(), &change["kind"], &change["number"]), ("matrix", &"change".into(), &5.into()));
+    assert_eq!((name.as_str(), &change["kind"], &change["number"]), ("matrix", &"change".into(), &6.into()));
     assert_eq!((&cell["source"], &cell["region"], &cell["samples"]), (&"fra".into(), &"iad".into(), &3.into()));
     assert_eq!(change["items"].as_array().unwrap().len(), 1);
 }
@@ -156,7 +156,7 @@ async fn the_stream_begins_with_a_snapshot_of_each_topic_and_goes_on_by_number()
 async fn the_stream_says_which_topics_there_are() {
     let door = Door::open(TempDir::new().unwrap()).await;
     let bad = door.json("/api/v1/stream?topics=regions,weather").await;
-    assert_eq!(bad["detail"], "topics: found \"weather\", allowed: regions, matrix, hints");
+    assert_eq!(bad["detail"], "topics: found \"weather\", allowed: regions, matrix, hints, alerts");
     assert_eq!(door.json("/api/v1/stream?service=fax").await["code"], "service");
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use serde_json::{Value, json};
-use telemetry::{Label, Series};
+use telemetry::{FailureKind, Label, Outcome, Series};
 use tempfile::TempDir;
 
 use crate::door::{Door, Events, batch, replies, series};
@@ -81,9 +81,20 @@ async fn what_is_answered_is_what_is_described() {
 #[tokio::test]
 async fn an_event_is_described_by_the_schema_of_its_topic() {
     let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall();
+    for source in ["fra", "iad", "syd"] {
+        let silent = Series { source: source.parse().unwrap(), ..series(&format!("{source}-1")) };
+        let lost = replies(&[1000; 30]).into_values().map(|waits| (Outcome::Failure(FailureKind::Timeout), waits));
+        let batch = batch(vec![(silent, lost.collect())], now, now);
+        let request = Request::post("/v1/metrics").header("content-type", "application/x-protobuf");
+        assert_eq!(door.ask(request.body(Body::from(batch)).unwrap()).await.0, StatusCode::OK);
+    }
+    door.mark().await;
     let described = Described(door.json("/openapi.json").await);
     let mut events = Events::follow(&door, "/api/v1/stream").await;
-    for (topic, schema) in [("regions", "Event_Region"), ("matrix", "Event_Cell"), ("hints", "Event_Hint")] {
+    for (topic, schema) in
+        [("regions", "Event_Region"), ("matrix", "Event_Cell"), ("hints", "Event_Hint"), ("alerts", "Event_Alert")]
+    {
         let (name, data) = events.next().await;
         assert_eq!(name, topic);
         assert!(!data["items"].as_array().unwrap().is_empty(), "{data}");
