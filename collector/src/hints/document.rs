@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::View;
 use super::ranking::{Basis, Challenger, Ranking, Why};
-use crate::policy::Mode;
+use crate::policy::{HintPolicy, Mode};
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Hint)]
@@ -119,7 +119,11 @@ pub(super) fn write(ranking: &Ranking, view: &View<'_>, source: &RegionName, ser
             samples: cost.map_or(0, |cost| cost.samples),
             age_s: cost.map(|cost| tidy(view.now.since(cost.newest).as_secs_f64())),
             addresses: addresses.get(region).into_iter().flatten().map(ToString::to_string).collect(),
-            reason: if index == 0 { why_first(ranking, region) } else { why_behind(ranking, region) },
+            reason: if index == 0 {
+                why_first(ranking, region, &view.policy.hints)
+            } else {
+                why_behind(ranking, region)
+            },
         }
     });
     let excluded = excluded(ranking).map(|(region, reason)| Excluded { region: region.clone(), reason });
@@ -164,7 +168,7 @@ fn stability(ranking: &Ranking) -> Stability {
     }
 }
 
-fn why_first(ranking: &Ranking, first: &RegionName) -> String {
+fn why_first(ranking: &Ranking, first: &RegionName, policy: &HintPolicy) -> String {
     match &ranking.why {
         Why::Nearest => "nearest by great circle; nothing measured yet".to_owned(),
         Why::Cheapest => match lead(ranking, first) {
@@ -175,8 +179,15 @@ fn why_first(ranking: &Ranking, first: &RegionName) -> String {
             Some(Challenger { region, margin_ms, wins: 0 }) => {
                 format!("holds: {region} is {margin_ms:.1} ms cheaper, which is not enough")
             }
-            Some(Challenger { region, margin_ms, wins }) => {
-                format!("holds: {region} is {margin_ms:.1} ms cheaper and has won {wins} closed windows running")
+            Some(Challenger { region, margin_ms, wins }) if *wins < policy.wins => {
+                let needed = policy.wins;
+                format!(
+                    "holds: {region} is {margin_ms:.1} ms cheaper and has won {wins} of the {needed} windows it needs"
+                )
+            }
+            Some(Challenger { region, margin_ms, .. }) => {
+                let dwell = humantime::format_duration(policy.dwell);
+                format!("holds: {region} is {margin_ms:.1} ms cheaper, but a first place stands for {dwell} at least")
             }
             None => "holds".to_owned(),
         },
@@ -216,5 +227,24 @@ impl HintDocument {
 
     pub fn generated(&self) -> Option<Wall> {
         self.generated_at.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_place_that_holds_says_what_its_challenger_still_lacks() {
+        let first = "fra".parse().unwrap();
+        let said = |wins| {
+            let mut ranking = Ranking::default();
+            ranking.why = Why::Holds;
+            ranking.challenger = Some(Challenger { region: "ams".parse().unwrap(), margin_ms: 6.25, wins });
+            why_first(&ranking, &first, &HintPolicy::default())
+        };
+        assert_eq!(said(0), "holds: ams is 6.2 ms cheaper, which is not enough");
+        assert_eq!(said(2), "holds: ams is 6.2 ms cheaper and has won 2 of the 3 windows it needs");
+        assert_eq!(said(3), "holds: ams is 6.2 ms cheaper, but a first place stands for 10m at least");
     }
 }

@@ -1,7 +1,7 @@
 // What a hint says beside its figures: its basis, its mode, its first place and those that it leaves out. Pure.
 
 import type { Hint, Ranked } from './wire';
-import { clock, finerMs, grouped, lasted, listing, sentence } from './write';
+import { clock, grouped, lasted, listing, sentence } from './write';
 
 export interface Line {
   tone: 'slow' | null;
@@ -18,9 +18,6 @@ const BASES: Record<string, string> = {
   frozen: 'Frozen by an operator; measurement does not move it.',
 };
 
-/** A challenger takes the first place after winning this many closed windows. */
-const WINS_NEEDED = 3;
-
 export const basisWord = (basis: string): string => basis.replaceAll('_', ' ');
 
 /** `now` is the collector's, in epoch ms. */
@@ -34,7 +31,7 @@ export function lines(hint: Hint, chosen: string | null, now: number): Line[] {
   }
   tell('Basis.', BASES[hint.basis] ?? null, 'slow');
   if (hint.mode === 'shadow') tell('Shadow.', 'Shown here, not served to routers.');
-  if (first) tell(`Why ${first.region}.`, `${capital(sentence(first.reason))} ${stability(hint, now)}`);
+  if (first) tell(`Why ${first.region}.`, `${capital(sentence(first.reason))} ${stood(hint, now)}`);
   if (asked) tell(`Why not ${asked.region}.`, capital(sentence(asked.reason)));
   const behind = grouped(hint.ranked.filter(isNews), ({ reason }) => reason);
   const reasons = behind.map(([reason, items]) => `${listing(items.map(({ region }) => region))}: ${sentence(reason)}`);
@@ -44,12 +41,8 @@ export function lines(hint: Hint, chosen: string | null, now: number): Line[] {
   return all;
 }
 
-function stability({ stability: { incumbent, since, challenger, margin_ms, wins } }: Hint, now: number): string {
-  if (!incumbent) return '';
-  const stood = `First for ${lasted((now - Date.parse(since)) / 1000)}.`;
-  if (!challenger) return stood;
-  const cheaper = margin_ms == null ? '' : `is ${finerMs(margin_ms)} ms cheaper and `;
-  return `${stood} ${capital(challenger)} ${cheaper}has won ${wins} of the ${WINS_NEEDED} windows it needs.`;
+function stood({ stability: { incumbent, since } }: Hint, now: number): string {
+  return incumbent ? `First for ${lasted((now - Date.parse(since)) / 1000)}.` : '';
 }
 
 /** Names of regions are not words: they stay as they are. */
