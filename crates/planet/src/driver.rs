@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::voice::Answer;
+use runtime::datagram::Inbox;
 use runtime::timer::{Poller, fine_timers};
 use runtime::{Mono, Shutdown};
 use tracing::warn;
@@ -18,7 +19,7 @@ use crate::crossing::{Asked, Crossing};
 use crate::faults::Fault;
 use crate::model::Source;
 use crate::queue::Queue;
-use crate::site::{Inbox, Reflector};
+use crate::site::Reflector;
 use crate::world::{Ask, Fate, Packet, Passage, World};
 
 /// How soon the end is noticed when nobody asks.

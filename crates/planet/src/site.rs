@@ -1,13 +1,11 @@
 //! The sockets of the targets: for each a TCP port at an address of its region's, and for a voice server UDP at the same port.
 
-use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
-use nix::sys::time::TimeSpec;
+use runtime::datagram::{self, Datagram, Inbox};
 use runtime::{Clock, Mono, Wall};
 use socket2::{Domain, Socket, Type};
 
@@ -39,13 +37,6 @@ pub struct Door {
     open: bool,
 }
 
-/// Room for one packet and its stamp.
-#[derive(Debug)]
-pub struct Inbox {
-    bytes: [u8; 2048],
-    stamp: Vec<u8>,
-}
-
 /// Some thousand packets; the kernel may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Older than this, a stamp of the kernel's is a clock that jumped.
@@ -73,21 +64,11 @@ impl Site {
 impl Reflector {
     /// The next packet, if there is one.
     pub fn receive<'a>(&self, inbox: &'a mut Inbox, clock: &Clock) -> io::Result<Option<Packet<'a>>> {
-        let mut parts = [IoSliceMut::new(&mut inbox.bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let message = match recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut parts, Some(&mut inbox.stamp), flags) {
-            Ok(message) => message,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        let stamp = message.cmsgs()?.find_map(|part| match part {
-            ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-            _ => None,
-        });
-        let from = message.address.ok_or(io::ErrorKind::InvalidData)?;
-        let length = message.bytes;
-        let at = received(stamp, clock);
-        Ok(Some(Packet { bytes: &inbox.bytes[..length], from: SocketAddrV4::from(from).into(), at }))
+        match inbox.receive(&self.socket) {
+            Ok(Datagram { bytes, from, stamped, .. }) => Ok(Some(Packet { bytes, from, at: received(stamped, clock) })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
@@ -135,12 +116,6 @@ impl AsFd for Door {
     }
 }
 
-impl Default for Inbox {
-    fn default() -> Self {
-        Self { bytes: [0; 2048], stamp: nix::cmsg_space!(TimeSpec) }
-    }
-}
-
 /// UDP and TCP at the same port. The number is named when TCP binds to it: one that the kernel chose for TCP would not be kept
 /// while the door is closed.
 fn pair(address: Ipv4Addr) -> io::Result<(UdpSocket, Socket)> {
@@ -159,7 +134,7 @@ fn stamped(address: Ipv4Addr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((address, 0))?;
     socket.set_nonblocking(true)?;
     socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    datagram::stamp(&socket)?;
     Ok(socket)
 }
 
@@ -175,10 +150,9 @@ fn hold(address: SocketAddr) -> io::Result<Socket> {
 
 /// The kernel's stamp on our monotonic clock, so that a delay counts from the packet's arrival and not from our waking up.
 /// The wall clock is read first: a pause between the two readings then makes an answer late, never early.
-fn received(stamp: Option<TimeSpec>, clock: &Clock) -> Mono {
+fn received(stamp: Option<Wall>, clock: &Clock) -> Mono {
     let wall = clock.wall();
     let now = clock.mono();
-    let stamp = stamp.map(|stamp| Wall(Duration::from(stamp).as_nanos() as u64));
     match stamp {
         Some(stamp) if stamp <= wall && wall.since(stamp) < OLDEST_STAMP => now - wall.since(stamp),
         _ => now,
