@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use runtime::{Clock, Wall};
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Certificate, Measured, Sender, Subject, encode};
-use telemetry::{Outcome, Window};
+use telemetry::otlp::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
+use telemetry::{Outcome, Standing, Window};
 
 use crate::meters::Instruments;
 use crate::plan::{Aspect, Plan, ProbeIndex};
@@ -59,7 +59,7 @@ pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
 pub struct Assembler {
     plan: Plan,
     /// Those that were met; the recorder bounds how many there are.
-    subjects: BTreeMap<(ProbeIndex, Arc<Aspect>), Arc<Subject>>,
+    subjects: BTreeMap<(ProbeIndex, Arc<Aspect>, Standing), Arc<Subject>>,
     certificates: BTreeMap<ProbeIndex, Known>,
     sender: Sender,
     scratch: Scratch,
@@ -88,13 +88,19 @@ impl Assembler {
     }
 
     pub fn assemble(&mut self, handover: Handover, depth: Depth) -> Vec<Vec<u8>> {
-        let Handover { parts, lateness, certificates, at } = handover;
+        let Handover { parts, lateness, noise_floor, losing_ports, certificates, at } = handover;
         let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
+        let mut noise_floor = self.scratch.fold(noise_floor);
+        let subject = |probe| Arc::new(self.plan.get(probe).subject.clone());
+        let losing = |(probe, share)| LosingPorts { subject: subject(probe), share, seen: at };
+        let mut losing_ports: Vec<_> = losing_ports.into_iter().map(losing).collect();
         let measured: Vec<_> = parts.into_iter().map(|part| self.measured(part)).collect();
         let batch = |windows: &[Measured]| {
             let health = AgentHealth {
                 lateness: std::mem::take(&mut lateness),
+                noise_floor: std::mem::take(&mut noise_floor),
+                losing_ports: std::mem::take(&mut losing_ports),
                 certificates: std::mem::take(&mut certificates),
                 spool_batches: depth.batches,
                 spool_bytes: depth.bytes,
@@ -130,15 +136,15 @@ impl Assembler {
     }
 
     fn measured(&mut self, part: Part) -> Measured {
-        let Part { probe, aspect, begin, end, samples } = part;
+        let Part { probe, aspect, standing, begin, end, samples } = part;
         let mut durations: BTreeMap<Outcome, Vec<Duration>> = BTreeMap::new();
         for (outcome, duration) in samples {
             durations.entry(outcome).or_default().push(duration);
         }
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
-        let named = || Arc::new(self.plan.get(probe).subject_of(&aspect));
-        let subject = self.subjects.entry((probe, aspect.clone())).or_insert_with(named).clone();
+        let named = || Arc::new(self.plan.get(probe).subject_of(&aspect, standing));
+        let subject = self.subjects.entry((probe, aspect.clone(), standing)).or_insert_with(named).clone();
         Measured { subject, window: Window { begin, end, outcomes } }
     }
 }

@@ -7,11 +7,11 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use runtime::Mono;
-use telemetry::{FailureKind, Outcome, UnixSeconds};
+use telemetry::{FailureKind, Outcome, Standing, UnixSeconds};
 
 use crate::config::MAX_IN_FLIGHT;
 use crate::plan::{Errand, ProbeIndex};
-use crate::probe::{Heard, Launch, Order, Report, Sample, SendFault, Token};
+use crate::probe::{Heard, Launch, Order, Report, RoundTrip, Sample, SendFault, Token, Way};
 use crate::schedule::Due;
 
 /// How long a task may be behind with its report before we stop waiting.
@@ -24,6 +24,8 @@ const REMEMBERED: usize = if cfg!(test) { 8 } else { 65_536 };
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub due: Due,
+    pub way: Way,
+    pub standing: Standing,
     pub end: End,
 }
 
@@ -96,8 +98,11 @@ pub struct Flights {
     out: HashMap<Token, Flight>,
     /// Ended ones stay here until their time comes; their token is then no longer out.
     deadlines: BinaryHeap<Reverse<(Mono, Token)>>,
+    /// When a reply is later than usual.
+    overdue: BinaryHeap<Reverse<(Mono, Token)>>,
     of_probe: HashMap<ProbeIndex, u32>,
     past: Past,
+    refused_stamps: u64,
 }
 
 #[derive(Debug)]
@@ -105,6 +110,7 @@ struct Flight {
     due: Due,
     order: Order,
     launch: Launch,
+    standing: Standing,
 }
 
 impl Flights {
@@ -118,18 +124,51 @@ impl Flights {
         if self.of_probe.get(&probe).is_some_and(|&out| out >= MAX_IN_FLIGHT) {
             return None;
         }
-        self.last = self.last.wrapping_add(1);
-        Some(Token(self.last))
+        Some(self.token_beside())
     }
 
-    pub fn begin(&mut self, due: Due, order: Order, launch: Launch, now: Mono) {
+    /// A token for what is not of the plan.
+    pub fn token_beside(&mut self) -> Token {
+        self.last = self.last.wrapping_add(1);
+        Token(self.last)
+    }
+
+    pub fn begin(&mut self, due: Due, order: Order, launch: Launch, standing: Standing, now: Mono) {
         let deadline = match launch {
             Launch::OnTheWire(sent) => sent + order.timeout,
             Launch::Handed => now + order.timeout + GRACE,
         };
         *self.of_probe.entry(due.probe).or_default() += 1;
         self.deadlines.push(Reverse((deadline, order.token)));
-        self.out.insert(order.token, Flight { due, order, launch });
+        self.out.insert(order.token, Flight { due, order, launch, standing });
+    }
+
+    /// Have [`Self::overdue`] tell when this one, of those on the wire, has waited so long.
+    pub fn expect(&mut self, token: Token, within: Duration) {
+        if let Some(Flight { launch: Launch::OnTheWire(sent), .. }) = self.out.get(&token) {
+            self.overdue.push(Reverse((*sent + within, token)));
+        }
+    }
+
+    /// The next one that has waited longer than was expected, and still does.
+    pub fn overdue(&mut self, now: Mono) -> Option<(ProbeIndex, Way)> {
+        while let Some(head) = self.overdue.peek_mut() {
+            let Reverse((at, token)) = *head;
+            let flight = self.out.get(&token);
+            if flight.is_some() && at > now {
+                return None;
+            }
+            PeekMut::pop(head);
+            if let Some(flight) = flight {
+                return Some((flight.due.probe, flight.order.way));
+            }
+        }
+        None
+    }
+
+    /// How many of the kernel's stamps were not believed since this was last asked.
+    pub fn take_refused_stamps(&mut self) -> u64 {
+        std::mem::take(&mut self.refused_stamps)
     }
 
     /// What a report ends, and what about it is noise. A late one can be both.
@@ -150,7 +189,7 @@ impl Flights {
 
     /// The next probe whose time is over. Settle what was heard first: it may have been in time.
     pub fn expire(&mut self, now: Mono) -> Option<Ended> {
-        self.forget_ended();
+        forget_ended(&mut self.deadlines, &self.out);
         let Reverse((deadline, token)) = *self.deadlines.peek()?;
         if deadline > now {
             return None;
@@ -168,10 +207,12 @@ impl Flights {
         self.end(token, End::Missed(Miss::Stopped), Fate::Other)
     }
 
-    /// When the next one expires. `None`: none is out.
+    /// When the next one expires, or is overdue. `None`: none is out.
     pub fn next_deadline(&mut self) -> Option<Mono> {
-        self.forget_ended();
-        self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
+        forget_ended(&mut self.deadlines, &self.out);
+        forget_ended(&mut self.overdue, &self.out);
+        let heads = [self.deadlines.peek(), self.overdue.peek()];
+        heads.into_iter().flatten().map(|Reverse((moment, _))| *moment).min()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -189,50 +230,37 @@ impl Flights {
         if flight.order.errand != errand {
             return (None, Some(Noise::Stranger));
         }
+        let sent = flight.launch.sent().unwrap_or(flight.due.at);
         // What a reflector says of its own time is believed only where it fits into the whole.
-        if matches!((heard, flight.launch.sent()), (Heard::ByPacer { at, .. }, Some(sent)) if at < sent) {
+        let Some(RoundTrip { time: rtt, stamp_refused }) = heard.round_trip(sent) else {
             let end = End::Counted(Outcome::Failure(FailureKind::Protocol), Duration::ZERO);
             return (self.end(token, end, Fate::Replied), None);
-        }
-        let rtt = flight.rtt(heard);
+        };
+        self.refused_stamps += u64::from(stamp_refused);
         if rtt <= flight.order.timeout {
             return (self.end(token, End::Counted(outcome, rtt), Fate::Replied), None);
         }
         (self.end(token, timeout(rtt), Fate::Replied), Some(Noise::Late))
     }
 
-    /// Takes the deadlines of those that have ended off the top.
-    fn forget_ended(&mut self) {
-        while let Some(head) = self.deadlines.peek_mut() {
-            let Reverse((_, token)) = *head;
-            if self.out.contains_key(&token) {
-                return;
-            }
-            PeekMut::pop(head);
-        }
-    }
-
     fn end(&mut self, token: Token, end: End, fate: Fate) -> Option<Ended> {
-        let Flight { due, .. } = self.out.remove(&token)?;
+        let Flight { due, order: Order { way, .. }, standing, .. } = self.out.remove(&token)?;
         if let Some(out) = self.of_probe.get_mut(&due.probe) {
             *out -= 1;
         }
         self.past.remember(token, fate);
-        Some(Ended { due, end })
+        Some(Ended { due, way, standing, end })
     }
 }
 
-impl Flight {
-    fn rtt(&self, heard: Heard) -> Duration {
-        match (heard, self.launch) {
-            (Heard::ByTask { rtt }, _) => rtt,
-            // The kernel's stamp is of the wall clock: what lies before the send or after the read is no stamp of ours.
-            (Heard::ByPacer { at, kernel: Some(kernel) }, Launch::OnTheWire(sent)) if (sent..=at).contains(&kernel) => {
-                kernel.since(sent)
-            }
-            (Heard::ByPacer { at, .. }, Launch::OnTheWire(sent)) => at.since(sent),
-            (Heard::ByPacer { at, .. }, Launch::Handed) => at.since(self.due.at),
+/// Takes those that have ended off the top.
+fn forget_ended(heap: &mut BinaryHeap<Reverse<(Mono, Token)>>, out: &HashMap<Token, Flight>) {
+    while let Some(head) = heap.peek_mut() {
+        let Reverse((_, token)) = *head;
+        if out.contains_key(&token) {
+            return;
         }
+        PeekMut::pop(head);
     }
 }
 

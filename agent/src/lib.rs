@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod config;
+pub mod confirm;
 pub mod endpoint;
 pub mod flights;
 pub mod meters;
@@ -16,12 +17,15 @@ pub mod now;
 pub mod pacer;
 pub mod pipeline;
 pub mod plan;
+pub mod ports;
 pub mod probe;
 pub mod push;
 pub mod record;
 pub mod reflect;
 pub mod schedule;
 pub mod spool;
+pub mod trains;
 pub mod trial;
+pub mod wellness;
 
 pub use config::Config;

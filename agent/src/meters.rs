@@ -16,6 +16,9 @@ pub struct Instruments {
     ended: Counter<u64>,
     missed: Counter<u64>,
     noise: Counter<u64>,
+    stamps_refused: Counter<u64>,
+    confirms: Counter<u64>,
+    suspects: Counter<u64>,
     unfolded: Counter<u64>,
     pushed: Counter<u64>,
     retried: Counter<u64>,
@@ -30,6 +33,14 @@ pub enum Fate {
     Refused,
 }
 
+/// What became of the suspicion that a target does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    Confirmed,
+    /// Nothing was sent to confirm it.
+    OverBudget,
+}
+
 impl Instruments {
     pub fn new(meters: &Meters) -> Self {
         let meter = meters.meter("isochrone.agent");
@@ -40,6 +51,13 @@ impl Instruments {
             ended: counter("isochrone.agent.probe.ended", "{probe}", "Probes that ended, by outcome."),
             missed: counter("isochrone.agent.probe.missed", "{probe}", "Probes that say nothing, by our own reason."),
             noise: counter("isochrone.agent.noise", "{packet}", "Packets that count for no series, by reason."),
+            stamps_refused: counter(
+                "isochrone.agent.stamps.refused",
+                "{packet}",
+                "Packets whose kernel stamp lay before the send or after the read.",
+            ),
+            confirms: counter("isochrone.agent.confirm", "{burst}", "Suspicions, by what became of them."),
+            suspects: counter("isochrone.agent.suspect", "{probe}", "Probes that ended while this agent was unwell."),
             unfolded: counter("isochrone.agent.window.dropped", "{window}", "Windows dropped: the encoder was behind."),
             pushed: counter("isochrone.agent.push.batches", "{batch}", "Batches that left the spool, by fate."),
             retried: counter("isochrone.agent.push.retries", "{attempt}", "Attempts that have to be made again."),
@@ -84,6 +102,24 @@ impl Instruments {
 
     pub fn noise(&self, noise: Noise) {
         self.noise.add(1, &[KeyValue::new("reason", noise.as_str())]);
+    }
+
+    pub fn stamps_refused(&self, count: u64) {
+        if count > 0 {
+            self.stamps_refused.add(count, &[]);
+        }
+    }
+
+    pub fn suspicion(&self, fate: Suspicion) {
+        let fate = match fate {
+            Suspicion::Confirmed => "confirmed",
+            Suspicion::OverBudget => "over-budget",
+        };
+        self.confirms.add(1, &[KeyValue::new("fate", fate)]);
+    }
+
+    pub fn suspect(&self) {
+        self.suspects.add(1, &[]);
     }
 
     pub fn windows_dropped(&self, count: usize) {

@@ -38,9 +38,10 @@ impl Now {
         (wall >= self.wall).then(|| self.mono + wall.since(self.wall))
     }
 
-    /// The monotonic moment of a wall time that cannot be later than now. `None`: it claims to be.
-    pub fn mono_before(self, wall: Wall) -> Option<Mono> {
-        (wall <= self.wall).then(|| self.mono - self.wall.since(wall))
+    /// The monotonic moment of a wall time of a moment ago. It is as right as the wall clock was steady since: whether it can be
+    /// believed is for the caller to see.
+    pub fn mono_of(self, wall: Wall) -> Mono {
+        if wall <= self.wall { self.mono - self.wall.since(wall) } else { self.mono + wall.since(self.wall) }
     }
 }
 
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(before.wall_at(Mono(650)), Wall(10_650));
         assert_eq!(before.mono_at(Wall(10_900)), Some(Mono(900)));
         assert_eq!(before.mono_at(Wall(10_500)), None);
-        assert_eq!(before.mono_before(Wall(10_580)), Some(Mono(580)));
-        assert_eq!(before.mono_before(Wall(10_601)), None);
+        assert_eq!(before.mono_of(Wall(10_580)), Mono(580));
+        assert_eq!(before.mono_of(Wall(10_601)), Mono(601));
     }
 }

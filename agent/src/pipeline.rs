@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::meters::Instruments;
 use crate::pacer::Pacer;
 use crate::plan::{self, Plan};
+use crate::probe::floor::Floor;
 use crate::probe::wire::Wire;
 use crate::push::{self, ClientError, Http, Identity};
 use crate::spool::{BOUND, Memory, Shared};
@@ -41,7 +42,8 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     let clock = Clock::start();
     let tally = Instruments::new(meters);
     let plan = Plan::new(config, &plan::resolve(config).await);
-    let wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
+    let mut wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
+    wire.measure_floor(Floor::open(tasks));
     let identity = Identity { agent: config.agent.clone(), boot: Boot(Uuid::new_v4().as_u128()) };
     let collector = Http::new(config.collector.metrics(), identity)?;
     let spool = Shared::new(Memory::new(BOUND));
@@ -56,7 +58,8 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
         Ok::<_, Infallible>(())
     });
 
-    let pacer = Pacer::new(plan.clone(), config.window, outbox, tally.clone(), now);
+    let confirms = config.confirms_per_second;
+    let pacer = Pacer::new(plan.clone(), config.window, confirms, outbox, tally.clone(), now);
     let stopping = tasks.shutdown();
     thread(tasks, "pacer", move || pacer.run(wire, &stopping))?;
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use protocols::dns::Question;
 use telemetry::otlp::build::Subject;
-use telemetry::{Family, Labels, Series};
+use telemetry::{Family, Labels, Series, Standing};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, WebSocket};
+use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket};
 use crate::endpoint::Host;
+use crate::trains;
 
 /// A name server that says nothing must not keep the other targets waiting.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub struct Planned {
     pub dial: Option<Dial>,
     /// What a DNS server is asked.
     pub question: Option<Question>,
+    /// Of so many packets, where it is one.
+    pub train: Option<u16>,
     pub every: Duration,
     pub timeout: Duration,
 }
@@ -78,6 +81,8 @@ pub enum Errand {
     Dns(SocketAddr, ProbeIndex),
     /// What the [`Dial`] of that probe says.
     Dial(ProbeIndex),
+    /// The reflector inside ourselves.
+    Floor,
     /// The target's name had no address when the plan was made.
     Nowhere,
 }
@@ -114,6 +119,18 @@ impl Plan {
     }
 }
 
+impl Errand {
+    /// Whether it is one small packet, which may be repeated at once to confirm a failure.
+    pub fn is_datagram(self) -> bool {
+        matches!(self, Self::Icmp(_)) || self.has_ports()
+    }
+
+    /// Whether its source ports are ours to choose.
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::VoicePing(_) | Self::Stun(_) | Self::Stamp(_) | Self::Dns(..))
+    }
+}
+
 impl Planned {
     /// Of what it measures by its own phase alone.
     pub fn aspect(&self) -> Aspect {
@@ -121,8 +138,9 @@ impl Planned {
     }
 
     /// Whose points those of an aspect are.
-    pub fn subject_of(&self, aspect: &Aspect) -> Subject {
+    pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Subject {
         let mut subject = self.subject.clone();
+        subject.series.standing = standing;
         subject.series.phase = aspect.phase.parse().expect("a phase is a name");
         subject.series.labels = aspect.labels.clone();
         subject
@@ -148,7 +166,7 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
             probe: probe.kind.as_str().parse().expect("a kind is a name"),
             phase: asked.phase.parse().expect("a phase is a name"),
             family,
-            confirm: false,
+            standing: Standing::Regular,
             labels: Labels::new(),
         };
         let port = probe.kind.port(&target.endpoint);
@@ -160,7 +178,8 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
         let address = target.endpoint.host.to_string();
         let subject = Subject { series, address, port, transport: asked.transport };
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
-        Planned { subject, phase: asked.phase, errand, dial, question, every: asked.every, timeout: probe.timeout }
+        let (phase, every, train) = (asked.phase, asked.every, asked.train);
+        Planned { subject, phase, errand, dial, question, train, every, timeout: probe.timeout }
     };
     let asked =
         target.probes.iter().flat_map(|probe| asked(probe, config.icmp).into_iter().map(move |asked| (probe, asked)));
@@ -174,17 +193,25 @@ struct Asked {
     every: Duration,
     errand: fn(IpAddr, u16) -> Errand,
     purpose: Option<Purpose>,
+    train: Option<u16>,
 }
 
 fn asked(probe: &Probe, icmp: IcmpBy) -> Vec<Asked> {
     let every = probe.every;
-    let errand = |phase, transport, every, errand| Asked { phase, transport, every, errand, purpose: None };
+    let errand =
+        |phase, transport, every, errand| Asked { phase, transport, every, errand, purpose: None, train: None };
     let dial = |phase, purpose| Asked { purpose: Some(purpose), ..errand(phase, "tcp", every, |_, _| Errand::Nowhere) };
     match &probe.kind {
-        ProbeKind::Voice { discovery_every } => vec![
-            errand("rtt", "udp", every, |ip, port| Errand::VoicePing(SocketAddr::new(ip, port))),
-            errand("discovery", "udp", *discovery_every, |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port))),
-        ],
+        ProbeKind::Voice(Voice { discovery_every, train }) => {
+            let ping = |ip, port| Errand::VoicePing(SocketAddr::new(ip, port));
+            let discovery = |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port));
+            let train = train.map(|Train { every, packets }| Asked {
+                train: Some(packets),
+                ..errand(trains::TRAIN, "udp", every, ping)
+            });
+            let single = [errand("rtt", "udp", every, ping), errand("discovery", "udp", *discovery_every, discovery)];
+            single.into_iter().chain(train).collect()
+        }
         ProbeKind::Stun => vec![errand("rtt", "udp", every, |ip, port| Errand::Stun(SocketAddr::new(ip, port)))],
         ProbeKind::Stamp => vec![errand("rtt", "udp", every, |ip, port| Errand::Stamp(SocketAddr::new(ip, port)))],
         ProbeKind::Icmp => match icmp {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use runtime::Wall;
 use telemetry::time::nanos;
-use telemetry::{Label, Labels, Outcome, UnixSeconds};
+use telemetry::{Label, Labels, Outcome, Standing, UnixSeconds};
 
 use crate::flights::{End, Ended};
 use crate::plan::{Aspect, ProbeIndex};
@@ -34,6 +34,7 @@ const OPEN_LABELS: [Label; 2] = [Label::Pop, Label::Node];
 pub struct Part {
     pub probe: ProbeIndex,
     pub aspect: Arc<Aspect>,
+    pub standing: Standing,
     pub begin: Wall,
     pub end: Wall,
     pub samples: Vec<(Outcome, Duration)>,
@@ -45,6 +46,10 @@ pub struct Handover {
     pub parts: Vec<Part>,
     /// How long after it was due each probe was sent, since the last time.
     pub lateness: Vec<Duration>,
+    /// How long the probes of ourselves took since then.
+    pub noise_floor: Vec<Duration>,
+    /// Of probes of which that is news: the share of source ports that lose.
+    pub losing_ports: BTreeMap<ProbeIndex, f64>,
     /// What handshakes were shown since then, the last of each probe.
     pub certificates: BTreeMap<ProbeIndex, Shown>,
     pub at: Wall,
@@ -80,6 +85,7 @@ struct Open {
 #[derive(Debug)]
 struct Row {
     aspect: Arc<Aspect>,
+    standing: Standing,
     urgent: bool,
 }
 
@@ -115,16 +121,19 @@ impl Recorder {
 
     /// It has ended.
     pub fn record(&mut self, ended: &Ended) {
-        let Ended { due, end } = ended;
+        let Ended { due, standing, end, .. } = ended;
         let begin = due.wall.slot(self.width);
         let open = &mut self.probes[due.probe.0 as usize];
         let slot = open.slot(begin);
         slot.in_flight = slot.in_flight.saturating_sub(1);
         match end {
-            End::Counted(outcome, duration) => open.hear(begin, 0, *outcome, *duration),
+            End::Counted(outcome, duration) => {
+                let series = open.own(*standing);
+                open.hear(begin, series, *outcome, *duration);
+            }
             End::Phased(samples, _) => {
                 for Sample { aspect, outcome, duration } in samples {
-                    let series = open.series(aspect);
+                    let series = open.series(aspect, *standing);
                     open.hear(begin, series, *outcome, *duration);
                 }
             }
@@ -133,6 +142,12 @@ impl Recorder {
         if begin != self.current || open.series.iter().any(|row| row.urgent) {
             self.ripe.push(due.probe);
         }
+    }
+
+    /// What that probe has cannot wait.
+    pub fn hurry(&mut self, probe: ProbeIndex) {
+        self.probes[probe.0 as usize].series.iter_mut().for_each(|row| row.urgent = true);
+        self.ripe.push(probe);
     }
 
     /// Takes what is complete, and what cannot wait.
@@ -172,6 +187,8 @@ impl Handover {
     pub fn absorb(&mut self, more: Self) {
         self.parts.extend(more.parts);
         self.lateness.extend(more.lateness);
+        self.noise_floor.extend(more.noise_floor);
+        self.losing_ports.extend(more.losing_ports);
         self.certificates.extend(more.certificates);
         self.at = more.at;
     }
@@ -186,15 +203,26 @@ impl Open {
         &mut self.slots[place]
     }
 
+    /// The place of the series of the probe's own phase.
+    fn own(&mut self, standing: Standing) -> usize {
+        if standing == Standing::Regular {
+            return 0;
+        }
+        let own = self.series[0].aspect.clone();
+        self.series(&own, standing)
+    }
+
     /// The place of an aspect's series, which is registered when it is first met.
-    fn series(&mut self, aspect: &Aspect) -> usize {
-        let place = |series: &[Row], aspect: &Aspect| series.iter().position(|row| *row.aspect == *aspect);
+    fn series(&mut self, aspect: &Aspect, standing: Standing) -> usize {
+        let place = |series: &[Row], aspect: &Aspect| {
+            series.iter().position(|row| row.standing == standing && *row.aspect == *aspect)
+        };
         if let Some(known) = place(&self.series, aspect) {
             return known;
         }
         let bounded = if self.series.len() < ASPECTS { aspect.clone() } else { without_open_labels(aspect) };
         place(&self.series, &bounded).unwrap_or_else(|| {
-            self.series.push(Row::new(bounded));
+            self.series.push(Row { standing, ..Row::new(bounded) });
             self.series.len() - 1
         })
     }
@@ -203,6 +231,9 @@ impl Open {
     /// new one.
     fn hear(&mut self, begin: Wall, series: usize, outcome: Outcome, duration: Duration) {
         self.slot(begin).gathered(series).samples.push((outcome, duration));
+        if self.series[series].standing != Standing::Regular {
+            return;
+        }
         let phase = self.series[series].aspect.phase;
         let failures = self.failures.entry(phase).or_default();
         let in_a_row = *failures;
@@ -231,7 +262,8 @@ impl Open {
                     let end = if over { last } else { last.min(now) };
                     gathered.told = end.max(Wall(gathered.told.0 + 1));
                     let (aspect, samples) = (row.aspect.clone(), std::mem::take(&mut gathered.samples));
-                    parts.push(Part { probe, aspect, begin: *begin, end: gathered.told, samples });
+                    let (standing, begin, end) = (row.standing, *begin, gathered.told);
+                    parts.push(Part { probe, aspect, standing, begin, end, samples });
                 }
             }
             !complete
@@ -244,7 +276,7 @@ impl Open {
 
 impl Row {
     fn new(aspect: Aspect) -> Self {
-        Self { aspect: Arc::new(aspect), urgent: false }
+        Self { aspect: Arc::new(aspect), standing: Standing::Regular, urgent: false }
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use runtime::{Clock, Mono, Shutdown, Tasks};
+use telemetry::Standing;
 
 use crate::config::{Config, IcmpBy, Probe, ProbeKind, Target};
 use crate::endpoint::Endpoint;
@@ -17,7 +18,7 @@ use crate::flights::{Ended, Flights, Miss};
 use crate::now::Now;
 use crate::plan::{self, Plan, ProbeIndex};
 use crate::probe::wire::Wire;
-use crate::probe::{Order, Prober};
+use crate::probe::{Order, Prober, WAYS, Way};
 use crate::schedule::Due;
 
 pub use args::Args;
@@ -87,6 +88,7 @@ impl Trial {
             collector: "http://localhost".parse().expect("a URL"),
             source_address: None,
             icmp: IcmpBy::Ourselves,
+            confirms_per_second: 0,
             data_dir: None,
             zone: None,
             window: telemetry::window::DEFAULT_WIDTH,
@@ -164,18 +166,20 @@ impl Course {
         self.next = self.next.max(now.mono - self.every) + self.every;
         let planned = self.plan.get(probe);
         let Some(token) = self.flights.token(probe) else { return self.summary.missed(Miss::Crowded) };
-        let order = Order { token, errand: planned.errand, timeout: planned.timeout };
+        let way = Way((self.begun % u32::from(WAYS)) as u8);
+        let order = Order { token, errand: planned.errand, timeout: planned.timeout, way };
         match prober.send(order) {
             Ok(launch) => {
                 self.summary.sent += 1;
-                self.flights.begin(Due { probe, at: now.mono, wall: now.wall }, order, launch, now.mono);
+                let due = Due { probe, at: now.mono, wall: now.wall };
+                self.flights.begin(due, order, launch, Standing::Regular, now.mono);
             }
             Err(fault) => self.summary.missed(Miss::NotSent(fault)),
         }
     }
 
     fn end(&mut self, ended: Option<Ended>) {
-        let Some(Ended { due, end }) = ended else { return };
+        let Some(Ended { due, end, .. }) = ended else { return };
         self.summary.ended(self.plan.get(due.probe).phase, &end);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{AgentId, Family, RegionName, Series, ServiceName, TargetId, Wall};
+use telemetry::{AgentId, Family, Outcome, RegionName, Series, ServiceName, TargetId, Wall};
 use utoipa::ToSchema;
 
 use crate::diagnosis::{Diagnosis, diagnose};
@@ -24,6 +25,10 @@ const LOSSY_CLEAR: f64 = 8.0;
 const DOWN_RAISE: f64 = 6.0;
 const DOWN_RAISE_EACH: f64 = 4.5;
 const DOWN_CLEAR: f64 = 4.0;
+/// What a lost packet of a confirming burst weighs: five of them, sent within a tenth of a second, are not five witnesses.
+const CONFIRMING_LOSS: f64 = 0.6;
+/// An agent says every minute which share of its ports loses; after so long it no longer does.
+const PARTIAL_LASTS: Duration = Duration::from_secs(150);
 /// Slow is cleared at so much of its thresholds.
 const SLOW_CLEAR: f64 = 0.5;
 
@@ -51,10 +56,25 @@ pub enum State {
 pub enum Reason {
     AsUsual,
     NoData,
-    FewSamples { samples: u64, needed: u64 },
-    Silent { since: Wall },
-    Losing { lost: u64, samples: u64 },
-    NoReply { targets: usize },
+    FewSamples {
+        samples: u64,
+        needed: u64,
+    },
+    Silent {
+        since: Wall,
+    },
+    Losing {
+        lost: u64,
+        samples: u64,
+    },
+    /// Of the source ports of one agent.
+    Partial {
+        target: TargetId,
+        share: f64,
+    },
+    NoReply {
+        targets: usize,
+    },
     SlowerThanUsual(Slower),
 }
 
@@ -81,6 +101,8 @@ struct FamilyCell {
 struct Vantage {
     evidence: Evidence,
     series: BTreeSet<SeriesId>,
+    /// The share of its source ports that lose, and when it said so.
+    losing_ports: Option<(f64, Wall)>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -114,27 +136,39 @@ impl Cells {
     /// Takes a point of a primary series as evidence. `news` is false for what is older than what was already judged: it is
     /// history and does not vote.
     pub fn weigh(&mut self, id: SeriesId, point: &Point, news: bool) {
-        let key = CellKey::of(&point.series);
-        let cell = self.all.entry(key.clone()).or_insert_with(|| Cell {
+        let vantage = self.vantage(&point.series, point.end);
+        vantage.series.insert(id);
+        if news {
+            vantage.learn(point, 1.0);
+        }
+    }
+
+    /// Takes a point of a confirming series, which is evidence and nothing else.
+    pub fn confirm(&mut self, point: &Point) {
+        self.vantage(&point.series, point.end).learn(point, CONFIRMING_LOSS);
+    }
+
+    /// Takes note of the share of source ports that lose, as an agent says it.
+    pub fn lose_ports(&mut self, series: &Series, share: f64, seen: Wall) {
+        let vantage = self.vantage(series, seen);
+        if vantage.losing_ports.is_none_or(|(_, known)| known <= seen) {
+            vantage.losing_ports = Some((share, seen));
+        }
+    }
+
+    fn vantage(&mut self, series: &Series, at: Wall) -> &mut Vantage {
+        let key = CellKey::of(series);
+        self.touched.insert(key.clone());
+        let cell = self.all.entry(key).or_insert_with(|| Cell {
             state: State::Unknown,
             reason: Reason::NoData,
             diagnosis: Diagnosis::default(),
-            since: point.end,
+            since: at,
             recent: Seen::default(),
             families: BTreeMap::new(),
         });
-        let family = cell.families.entry(point.series.family).or_default();
-        let vantage = (point.series.target.clone(), point.series.agent.clone());
-        let Vantage { evidence, series } = family.vantages.entry(vantage).or_default();
-        series.insert(id);
-        if news {
-            let count = point.histogram.count();
-            match point.outcome {
-                telemetry::Outcome::Reply => evidence.add(count, 0),
-                telemetry::Outcome::Failure(_) => evidence.add(0, count),
-            }
-        }
-        self.touched.insert(key);
+        let family = cell.families.entry(series.family).or_default();
+        family.vantages.entry((series.target.clone(), series.agent.clone())).or_default()
     }
 
     /// Takes note of a series that is not primary.
@@ -200,6 +234,16 @@ impl Cell {
     }
 }
 
+impl Vantage {
+    fn learn(&mut self, point: &Point, loss_weighs: f64) {
+        let count = point.histogram.count() as f64;
+        match point.outcome {
+            Outcome::Reply => self.evidence.add(count, 0.0),
+            Outcome::Failure(_) => self.evidence.add(0.0, count * loss_weighs),
+        }
+    }
+}
+
 impl FamilyCell {
     /// A series that has been silent for so long is gone: its evidence must not speak for those that are left.
     fn forget(&mut self, rings: &Rings, now: Wall) {
@@ -249,9 +293,21 @@ impl FamilyCell {
         if down {
             return Some((State::Down, Reason::NoReply { targets: targets.len() }));
         }
+        if let Some((target, share)) = self.partial(now) {
+            return Some((State::Lossy, Reason::Partial { target: target.clone(), share }));
+        }
         let was_losing = matches!(self.raised, Some(State::Down | State::Lossy));
         let lossy = total.lossy >= if was_losing { LOSSY_CLEAR } else { LOSSY_RAISE };
         lossy.then(|| (State::Lossy, Reason::Losing { lost: recent.lost(), samples: recent.samples() }))
+    }
+
+    /// The largest share of ports that lose, and the target to which they do.
+    fn partial(&self, now: Wall) -> Option<(&TargetId, f64)> {
+        let losing = self.vantages.iter().filter_map(|((target, _), vantage)| {
+            let (share, seen) = vantage.losing_ports?;
+            (share > 0.0 && now.since(seen) <= PARTIAL_LASTS).then_some((target, share))
+        });
+        losing.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
     fn slowness(&self, rings: &Rings, from: Wall) -> Option<(State, Reason)> {
@@ -282,6 +338,10 @@ impl fmt::Display for Reason {
             Self::FewSamples { samples, needed } => write!(f, "{samples} samples, {needed} needed"),
             Self::Silent { since } => write!(f, "no data since {since}"),
             Self::Losing { lost, samples } => write!(f, "{lost} of the last {samples} probes lost"),
+            Self::Partial { target, share } => {
+                let percent = share * 100.0;
+                write!(f, "{percent:.0} % of the source ports to {target} lose: a part of its parallel paths is broken")
+            }
             Self::NoReply { targets: 1 } => write!(f, "no reply from its target"),
             Self::NoReply { targets } => write!(f, "no reply from any of its {targets} targets"),
             Self::SlowerThanUsual(Slower { p50_ms, usual_ms }) => {

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
-use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, TLS_NOT_AFTER};
+use telemetry::otlp::{
+    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PORTS_LOSING, PROBE_DURATION,
+    TLS_NOT_AFTER,
+};
 use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::entry::{Batch, Certificate, Encoding, Envelope, Point, Report, Vitals};
+use crate::entry::{Batch, Certificate, Encoding, Envelope, LosingPorts, Point, Report, Vitals};
 
 /// Attribute sets that are remembered. Beyond them points are parsed each time, which is slower and still right.
 const CATALOG: usize = 2_000_000;
@@ -97,13 +100,14 @@ impl Catalog {
             sender: Err(BadLabels::Malformed),
             points: Vec::new(),
             certificates: Vec::new(),
+            losing_ports: Vec::new(),
             reports: Vec::new(),
             refused: Refused::default(),
         };
         walk::walk(body, &mut reading)?;
-        let Reading { points, certificates, reports, refused, .. } = reading;
+        let Reading { points, certificates, losing_ports, reports, refused, .. } = reading;
         let Envelope { origin, received, .. } = envelope;
-        Ok((Batch { origin, received, points, certificates, reports }, refused))
+        Ok((Batch { origin, received, points, certificates, losing_ports, reports }, refused))
     }
 
     fn series(
@@ -137,6 +141,7 @@ struct Reading<'c> {
     sender: Result<Resource, BadLabels>,
     points: Vec<Point>,
     certificates: Vec<Certificate>,
+    losing_ports: Vec<LosingPorts>,
     reports: Vec<Report>,
     refused: Refused,
 }
@@ -163,8 +168,8 @@ impl<'a> Visitor<'a> for Reading<'_> {
 
     fn bad_point(&mut self, metric: &'a str, _: Cow<'a, [u8]>, fault: BadPoint) {
         match metric {
-            // An agent that sent nothing has no lateness: an empty histogram with no time is not a fault.
-            AGENT_LATENESS => {}
+            // An agent that sent nothing has no lateness, one without a loopback no floor: an empty histogram with no time is not a fault.
+            AGENT_LATENESS | AGENT_NOISE_FLOOR => {}
             _ if is_ours(metric) => self.refused.add(metric, &fault),
             _ => self.other(metric),
         }
@@ -189,6 +194,12 @@ impl Reading<'_> {
                 self.certificates.push(Certificate { series, not_after: UnixSeconds(seconds as i64), seen: end });
                 self.vitals(sender);
             }
+            (PORTS_LOSING, Value::Number(share)) if (0.0..=1.0).contains(&share) => {
+                let (series, _) = self.catalog.series(&attributes, &sender.agent, &sender.source)?;
+                self.losing_ports.push(LosingPorts { series, share, seen: end });
+                self.vitals(sender);
+            }
+            (AGENT_NOISE_FLOOR, Value::Histogram(floor)) => self.vitals(sender).noise_floor = floor,
             (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals(sender).lateness = lateness,
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals(sender).spool_batches = batches as u64,
             (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.vitals(sender).spool_bytes = bytes as u64,
@@ -217,7 +228,16 @@ enum NotTaken {
 }
 
 fn is_ours(metric: &str) -> bool {
-    [PROBE_DURATION, TLS_NOT_AFTER, AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES].contains(&metric)
+    let ours = [
+        PROBE_DURATION,
+        TLS_NOT_AFTER,
+        PORTS_LOSING,
+        AGENT_LATENESS,
+        AGENT_NOISE_FLOOR,
+        AGENT_SPOOL_BATCHES,
+        AGENT_SPOOL_BYTES,
+    ];
+    ours.contains(&metric)
 }
 
 impl Refused {

@@ -29,6 +29,7 @@ pub struct Batch {
     pub received: Wall,
     pub points: Vec<Point>,
     pub certificates: Vec<Certificate>,
+    pub losing_ports: Vec<LosingPorts>,
     /// Of every agent that something was taken from.
     pub reports: Vec<Report>,
 }
@@ -60,10 +61,19 @@ pub struct Certificate {
     pub seen: Wall,
 }
 
+/// The share of a probe's source ports that lose what goes out from them while the others do not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LosingPorts {
+    pub series: Arc<Series>,
+    pub share: f64,
+    pub seen: Wall,
+}
+
 /// How the agent itself fared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vitals {
     pub lateness: Histogram,
+    pub noise_floor: Histogram,
     pub spool_batches: u64,
     pub spool_bytes: u64,
 }

@@ -22,16 +22,16 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    pub fn add(&mut self, replies: u64, lost: u64) {
+    pub fn add(&mut self, replies: f64, lost: f64) {
         self.down = step(self.down, LOSSY, DOWN, replies, lost);
         self.lossy = step(self.lossy, USUAL, LOSSY, replies, lost);
     }
 }
 
-fn step(sum: f64, p0: f64, p1: f64, replies: u64, lost: u64) -> f64 {
+fn step(sum: f64, p0: f64, p1: f64, replies: f64, lost: f64) -> f64 {
     let reply = ((1.0 - p1) / (1.0 - p0)).ln();
     let loss = (p1 / p0).ln();
-    (sum + replies as f64 * reply + lost as f64 * loss).clamp(0.0, CAP)
+    (sum + replies * reply + lost * loss).clamp(0.0, CAP)
 }
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     fn after(outcomes: &str) -> Evidence {
         let mut evidence = Evidence::default();
         for outcome in outcomes.chars() {
-            evidence.add(u64::from(outcome == '.'), u64::from(outcome == 'x'));
+            evidence.add(f64::from(u8::from(outcome == '.')), f64::from(u8::from(outcome == 'x')));
         }
         evidence
     }

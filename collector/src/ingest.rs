@@ -12,14 +12,14 @@ use runtime::Clock;
 use runtime::meters::Meters;
 use runtime::own::SPANS;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
-use telemetry::{Boot, Origin, Outcome, Sequence};
+use telemetry::{Boot, Origin, Outcome, Sequence, Standing};
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use crate::bodies::Bodies;
 use crate::config::Limits;
 use crate::decode::{Catalog, DecodeError, Refused, inflate, sender};
-use crate::entry::{Batch, Encoding, Entry, Envelope, Record};
+use crate::entry::{Batch, Encoding, Entry, Envelope, Point, Record};
 use crate::json::{self, JsonError};
 use crate::log::{AppendError, Appender};
 use crate::marks::Alarm;
@@ -178,7 +178,8 @@ fn origin(headers: &HeaderMap, body: &[u8]) -> Result<Option<Origin>, Problem> {
 }
 
 fn is_bad_news(batch: &Batch) -> bool {
-    batch.points.iter().any(|point| matches!(point.outcome, Outcome::Failure(_)))
+    let votes = |point: &&Point| point.series.standing != Standing::Suspect;
+    batch.points.iter().filter(votes).any(|point| matches!(point.outcome, Outcome::Failure(_)))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{FailureKind, Histogram, Outcome, PathId, Series, Wall};
+use telemetry::{FailureKind, Histogram, Outcome, PathId, Series, Standing, Wall};
 
 use crate::entry::Point;
 
@@ -22,6 +22,8 @@ pub struct Rings {
     all: Vec<Ring>,
     ids: HashMap<Arc<Series>, SeriesId>,
     paths: BTreeMap<PathId, Vec<SeriesId>>,
+    /// Of each path the series that do not count for it: confirming and suspect ones.
+    beside: BTreeMap<PathId, Vec<SeriesId>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,6 +95,11 @@ impl Rings {
         self.paths.iter().map(|(id, series)| (*id, series.as_slice()))
     }
 
+    /// The confirming and suspect series of a path.
+    pub fn beside(&self, path: PathId) -> &[SeriesId] {
+        self.beside.get(&path).map_or(&[], Vec::as_slice)
+    }
+
     /// Everything that these series saw in slots that begin in `[from, until)`.
     pub fn merge(&self, series: impl IntoIterator<Item = SeriesId>, from: Wall, until: Wall) -> Seen {
         let mut seen = Seen::default();
@@ -121,9 +128,9 @@ impl Rings {
         let id = SeriesId(self.all.len() as u32);
         self.all.push(Ring { series: Arc::clone(series), newest: Wall::default(), slots: VecDeque::new() });
         self.ids.insert(Arc::clone(series), id);
-        if !series.confirm {
-            self.paths.entry(series.path()).or_default().push(id);
-        }
+        let counts = series.standing == Standing::Regular;
+        let place = if counts { &mut self.paths } else { &mut self.beside };
+        place.entry(series.path()).or_default().push(id);
         id
     }
 }

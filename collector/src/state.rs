@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, Series, Wall};
+use telemetry::{RegionName, Series, Standing, Wall};
 
 use crate::agents::Agents;
 use crate::alerts::Alerts;
 use crate::cells::Cells;
 use crate::certificates::Certificates;
-use crate::entry::{Batch, Entry, Point};
+use crate::entry::{Batch, Entry, LosingPorts, Point};
 use crate::hints::{HintDocument, Hints, View};
 use crate::policy::Policy;
 use crate::regions::Regions;
@@ -84,7 +84,7 @@ impl State {
 
     pub fn is_primary(policy: &Policy, series: &Series) -> bool {
         let primary = policy.services.get(&series.service).map(|service| &service.primary);
-        primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase && !series.confirm)
+        primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase)
     }
 
     fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
@@ -104,6 +104,11 @@ impl State {
         for point in &batch.points {
             self.absorb_point(point, batch.received, once, &policy);
         }
+        for LosingPorts { series, share, seen } in &batch.losing_ports {
+            if *seen <= batch.received + AHEAD && Self::is_primary(&policy, series) {
+                self.cells.lose_ports(series, *share, *seen);
+            }
+        }
         Vec::new()
     }
 
@@ -119,10 +124,12 @@ impl State {
             Added::Repeated => self.tally.repeated_points += 1,
             Added::Counted(id) => {
                 self.tally.points += 1;
-                if Self::is_primary(policy, &point.series) {
-                    self.cells.weigh(id, point, news);
-                } else if !point.series.confirm {
-                    self.cells.accompany(id, &point.series);
+                let primary = Self::is_primary(policy, &point.series);
+                match point.series.standing {
+                    Standing::Regular if primary => self.cells.weigh(id, point, news),
+                    Standing::Regular => self.cells.accompany(id, &point.series),
+                    Standing::Confirming if primary && news => self.cells.confirm(point),
+                    Standing::Confirming | Standing::Suspect => {}
                 }
             }
         }

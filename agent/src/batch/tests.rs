@@ -55,13 +55,14 @@ fn part(begin: u64) -> Part {
     let millis = Duration::from_millis;
     let samples = vec![(reply, millis(20)), (lost, millis(1000)), (reply, millis(30))];
     let aspect = Arc::new(Aspect { phase: "rtt", labels: telemetry::Labels::new() });
-    Part { probe: ProbeIndex(0), aspect, begin: Wall::from_secs(begin), end: Wall::from_secs(begin + 10), samples }
+    let (begin, end) = (Wall::from_secs(begin), Wall::from_secs(begin + 10));
+    Part { probe: ProbeIndex(0), aspect, standing: Standing::Regular, begin, end, samples }
 }
 
 fn handover(begins: &[u64], at: u64) -> Handover {
     let parts = begins.iter().map(|&begin| part(begin)).collect();
     let lateness = vec![Duration::from_micros(80); begins.len()];
-    Handover { parts, lateness, certificates: BTreeMap::new(), at: Wall::from_secs(at) }
+    Handover { parts, lateness, at: Wall::from_secs(at), ..Handover::default() }
 }
 
 fn seen(bodies: &[Vec<u8>]) -> Seen {

@@ -16,7 +16,7 @@ use telemetry::{AgentId, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint};
 
-pub use probe::{Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, WebSocket};
+pub use probe::{Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, Train, Voice, WebSocket};
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;
@@ -29,6 +29,8 @@ pub struct Config {
     /// Where probes go out from; its family's only.
     pub source_address: Option<IpAddr>,
     pub icmp: IcmpBy,
+    /// How many confirming packets may go out in a second; 0: none.
+    pub confirms_per_second: u32,
     pub data_dir: Option<String>,
     pub zone: Option<String>,
     /// The width of a slot.
@@ -63,6 +65,8 @@ pub enum IcmpBy {
 
 const ICMP_BY: &[(&str, IcmpBy)] = &[("own", IcmpBy::Ourselves), ("surge-ping", IcmpBy::SurgePing)];
 
+const CONFIRMS_PER_SECOND: u32 = 100;
+
 const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
 const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 
@@ -82,6 +86,8 @@ impl Config {
         let collector = root.required("collector", kind::parsed(COLLECTOR));
         let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
         let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
+        let confirms = root.optional("confirms_per_second", kind::integer(0..=10_000));
+        let confirms_per_second = confirms.map_or(CONFIRMS_PER_SECOND, |count| count as u32);
         let data_dir = root.optional("data_dir", kind::text());
         let zone = root.optional("zone", kind::text());
         let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
@@ -104,6 +110,7 @@ impl Config {
             collector: collector?,
             source_address,
             icmp,
+            confirms_per_second,
             data_dir,
             zone,
             window,

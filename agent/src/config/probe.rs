@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{duration, in_flight_bounded};
 use crate::endpoint::{Endpoint, Host};
+use crate::trains;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
@@ -20,6 +21,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// Before the 30 s after which a gateway gives up on who does not log in.
 const BEFORE_THE_LOGIN: Duration = Duration::from_secs(25);
+
+/// A second of a call.
+const TRAIN_PACKETS: u16 = 50;
 
 const SERVER_NAME: &str = "a host name or an IP address";
 const CA_FILE: &str = "a file that can be read, with certificates in PEM";
@@ -39,7 +43,7 @@ pub struct Probe {
 
 #[derive(Debug, Clone)]
 pub enum ProbeKind {
-    Voice { discovery_every: Duration },
+    Voice(Voice),
     Stun,
     Stamp,
     Icmp,
@@ -48,6 +52,19 @@ pub enum ProbeKind {
     Tls(Secure),
     Http(Http),
     WebSocket(WebSocket),
+}
+
+#[derive(Debug, Clone)]
+pub struct Voice {
+    pub discovery_every: Duration,
+    pub train: Option<Train>,
+}
+
+/// So many packets, as a call sends them.
+#[derive(Debug, Clone, Copy)]
+pub struct Train {
+    pub every: Duration,
+    pub packets: u16,
 }
 
 /// How a server proves who it is.
@@ -135,11 +152,7 @@ impl Probe {
 impl ProbeKind {
     fn build(table: &mut Table<'_>, word: Word, timeout: Duration) -> Option<Self> {
         Some(match word {
-            Word::Voice => {
-                let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
-                in_flight_bounded(table, "discovery_every", discovery_every, timeout);
-                Self::Voice { discovery_every }
-            }
+            Word::Voice => Self::Voice(Voice::build(table, timeout)),
             Word::Stun => Self::Stun,
             Word::Stamp => Self::Stamp,
             Word::Icmp => Self::Icmp,
@@ -177,7 +190,7 @@ impl ProbeKind {
     pub(super) fn series(&self, host: &Host) -> usize {
         let dns = usize::from(matches!(host, Host::Name(_)));
         match self {
-            Self::Voice { .. } => 2,
+            Self::Voice(Voice { train, .. }) => 2 + if train.is_some() { 2 } else { 0 },
             Self::Stun | Self::Stamp | Self::Icmp | Self::Tcp | Self::Dns(_) => 1,
             Self::Tls(_) => dns + 2,
             Self::Http(Http { tls, .. }) => dns + 1 + usize::from(tls.is_some()) + 2 * 2,
@@ -187,7 +200,7 @@ impl ProbeKind {
 
     fn word(&self) -> Word {
         match self {
-            Self::Voice { .. } => Word::Voice,
+            Self::Voice(_) => Word::Voice,
             Self::Stun => Word::Stun,
             Self::Stamp => Word::Stamp,
             Self::Icmp => Word::Icmp,
@@ -233,6 +246,33 @@ impl Word {
             Self::Voice | Self::Stun | Self::Stamp | Self::Icmp | Self::Dns | Self::Http | Self::WebSocket => SECOND,
             Self::Tcp | Self::Tls => TEN_SECONDS,
         }
+    }
+}
+
+impl Voice {
+    fn build(table: &mut Table<'_>, timeout: Duration) -> Self {
+        let discovery_every = duration(table, "discovery_every", TEN_SECONDS, EVERY);
+        in_flight_bounded(table, "discovery_every", discovery_every, timeout);
+        Self { discovery_every, train: Train::build(table, timeout) }
+    }
+}
+
+impl Train {
+    /// `None`: no trains.
+    fn build(table: &mut Table<'_>, timeout: Duration) -> Option<Self> {
+        let packets =
+            table.optional("train_packets", kind::integer(2..=500)).map_or(TRAIN_PACKETS, |count| count as u16);
+        let wanted = table.optional("train_every", kind::duration());
+        let lasts = trains::APART * u32::from(packets) + timeout * 2;
+        let range = lasts..=Duration::from_hours(1);
+        wanted.map(|every| {
+            if !range.contains(&every) {
+                let [found, low, high] = [&every, range.start(), range.end()].map(|it| humantime::format_duration(*it));
+                let lasts = format!("allowed: from {low}, which one train lasts with its timeouts, to {high}");
+                table.refuse("train_every", &format!("found {found}"), &lasts);
+            }
+            Self { every, packets }
+        })
     }
 }
 

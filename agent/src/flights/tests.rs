@@ -24,8 +24,8 @@ fn due(series: u32, moment: Mono) -> Due {
 
 fn launched(flights: &mut Flights, sent: Mono) -> Token {
     let token = flights.token(ProbeIndex(0)).unwrap();
-    let order = Order { token, errand: ping(), timeout: TIMEOUT };
-    flights.begin(due(0, sent), order, Launch::OnTheWire(sent), sent);
+    let order = Order { token, errand: ping(), timeout: TIMEOUT, way: Way(3) };
+    flights.begin(due(0, sent), order, Launch::OnTheWire(sent), Standing::Regular, sent);
     token
 }
 
@@ -63,7 +63,10 @@ fn a_probe_times_out_at_its_deadline_and_not_before() {
     launched(&mut flights, at(100));
     assert_eq!(flights.expire(at(1099)), None);
     let ended = flights.expire(at(1101)).unwrap();
-    assert_eq!(ended, Ended { due: due(0, at(100)), end: timeout(millis(1001)) });
+    assert_eq!(
+        ended,
+        Ended { due: due(0, at(100)), way: Way(3), standing: Standing::Regular, end: timeout(millis(1001)) }
+    );
     assert_eq!(flights.expire(at(9999)), None);
 }
 
@@ -119,8 +122,8 @@ fn what_answers_no_probe_of_ours_is_told_by_its_reason() {
 fn a_task_that_never_reports_makes_its_probe_missed_not_lost() {
     let mut flights = Flights::new(7);
     let token = flights.token(ProbeIndex(0)).unwrap();
-    let order = Order { token, errand: ping(), timeout: TIMEOUT };
-    flights.begin(due(0, at(0)), order, Launch::Handed, at(0));
+    let order = Order { token, errand: ping(), timeout: TIMEOUT, way: Way(3) };
+    flights.begin(due(0, at(0)), order, Launch::Handed, Standing::Regular, at(0));
     assert_eq!(flights.expire(at(2999)), None);
     assert_eq!(flights.expire(at(3000)).unwrap().end, End::Missed(Miss::Unreported));
 }
@@ -169,8 +172,8 @@ proptest! {
                 Step::Send { handed } => {
                     let launch = if handed { Launch::Handed } else { Launch::OnTheWire(at(now)) };
                     let token = flights.token(ProbeIndex(0)).unwrap();
-                    let order = Order { token, errand: ping(), timeout: TIMEOUT };
-                    flights.begin(due(0, Mono(sent.len() as u64)), order, launch, at(now));
+                    let order = Order { token, errand: ping(), timeout: TIMEOUT, way: Way(3) };
+                    flights.begin(due(0, Mono(sent.len() as u64)), order, launch, Standing::Regular, at(now));
                     sent.push(token);
                     continue;
                 }

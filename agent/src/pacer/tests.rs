@@ -36,18 +36,28 @@ struct Network {
     now: Mono,
     fates: Vec<Fate>,
     dealt: usize,
+    sent: Vec<Order>,
+    /// What the way to ourselves takes.
+    floor: Duration,
     coming: Vec<(Mono, Report)>,
 }
 
 impl Network {
     fn new(fates: Vec<Fate>) -> Self {
-        Self { now: Mono(0), fates, dealt: 0, coming: Vec::new() }
+        let floor = Duration::from_micros(30);
+        Self { now: Mono(0), fates, dealt: 0, sent: Vec::new(), floor, coming: Vec::new() }
     }
 }
 
 impl Prober for Network {
     fn send(&mut self, order: Order) -> Result<Launch, SendFault> {
         let Order { token, errand, .. } = order;
+        if errand == Errand::Floor {
+            let heard = Heard::ByPacer { at: self.now + self.floor, kernel: None };
+            self.coming.push((self.now + self.floor, Report::Answer { token, errand, outcome: Outcome::Reply, heard }));
+            return Ok(Launch::OnTheWire(self.now));
+        }
+        self.sent.push(order);
         let fate = self.fates[self.dealt % self.fates.len()];
         self.dealt += 1;
         let after = Duration::from_millis;
@@ -91,6 +101,10 @@ struct Bench {
 impl Bench {
     /// So many targets, a ping each second with a timeout of a second.
     fn new(targets: usize, fates: Vec<Fate>) -> Self {
+        Self::confirming(0, targets, fates)
+    }
+
+    fn confirming(confirms: u32, targets: usize, fates: Vec<Fate>) -> Self {
         let target = |number| {
             format!(
                 "[[target]]\nid = \"iad-{number}\"\nservice = \"edge\"\nregion = \"iad\"\naddress = \"192.0.2.1\"\n\
@@ -103,7 +117,8 @@ impl Bench {
         let (outbox, handovers) = sync_channel(100_000);
         let (meters, now) = (Meters::new("test"), Now { mono: Mono(0), wall: START });
         let tally = Instruments::new(&meters);
-        let pacer = Pacer::new(Plan::new(&config, &Addresses::new()), config.window, outbox, tally, now);
+        let plan = Plan::new(&config, &Addresses::new());
+        let pacer = Pacer::new(plan, config.window, confirms, outbox, tally, now);
         Self { pacer, network: Network::new(fates), handovers, meters, now }
     }
 
@@ -195,6 +210,93 @@ fn what_the_kernel_would_not_send_is_missed_and_in_no_window() {
     bench.pacer.finish(bench.now);
     assert_eq!(counts(&bench.handed_over()), BTreeMap::from([(Outcome::Failure(FailureKind::Unreachable), 10)]));
     assert_eq!(bench.metered("isochrone_agent_probe_missed_total{reason=\"kernel\"}"), 10);
+}
+
+/// Of which standing, with which outcome, and how many.
+fn by_standing(handovers: &[Handover]) -> BTreeMap<(Standing, Outcome), usize> {
+    let mut counts = BTreeMap::new();
+    for part in handovers.iter().flat_map(|handover| &handover.parts) {
+        for (outcome, _) in &part.samples {
+            *counts.entry((part.standing, *outcome)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_target_that_falls_silent_is_confirmed_and_told_of_before_the_first_timeout() {
+    let mut bench = Bench::confirming(100, 1, [vec![Fate::Reply { millis: 30 }; 12], vec![Fate::Lost; 100]].concat());
+    bench.run_until(seconds(20));
+    let handovers = bench.handed_over();
+    let told = handovers
+        .iter()
+        .find(|handover| by_standing(std::slice::from_ref(*handover)).contains_key(&(Standing::Confirming, LOST)));
+    let cadence = Cadence::of(&bench.pacer.plan.probes()[0].subject.series, Duration::from_secs(1));
+    let first_loss = Duration::from_secs(12) + cadence.phase;
+    // Overdue after 30 ms by half and 10 ms; five packets 20 ms apart; as long again for the last of them.
+    let expected = first_loss + Duration::from_millis(55 + 80 + 55);
+    assert_eq!(told.unwrap().at.since(START), expected);
+    assert_eq!(bench.metered("isochrone_agent_confirm_total{fate=\"confirmed\"}"), 2, "again after five seconds");
+    let lost = by_standing(&handovers).get(&(Standing::Confirming, LOST)).copied();
+    assert_eq!(lost, Some(10), "apart from what counts as loss");
+}
+
+#[test]
+fn one_lost_packet_is_doubted_and_not_told_of_early() {
+    let fates =
+        [vec![Fate::Reply { millis: 30 }; 12], vec![Fate::Lost], vec![Fate::Reply { millis: 30 }; 500]].concat();
+    let mut bench = Bench::confirming(100, 1, fates);
+    bench.run_until(seconds(31));
+    let handovers = bench.handed_over();
+    assert!(handovers.iter().all(|handover| handover.at.0 % 10_000_000_000 < 1_100_000_000), "each at a slot's end");
+    let counts = by_standing(&handovers);
+    assert_eq!(counts.get(&(Standing::Regular, LOST)), Some(&1));
+    assert_eq!(counts.get(&(Standing::Confirming, Outcome::Reply)), Some(&5));
+    assert_eq!(counts.get(&(Standing::Confirming, LOST)), None);
+}
+
+#[test]
+fn without_a_budget_nothing_is_sent_to_confirm_and_that_is_counted() {
+    let mut bench = Bench::confirming(0, 1, vec![Fate::Lost]);
+    bench.run_until(seconds(10));
+    assert_eq!(bench.network.dealt, 10);
+    assert_eq!(bench.metered("isochrone_agent_confirm_total{fate=\"over-budget\"}"), 9);
+}
+
+#[test]
+fn what_ends_while_our_own_floor_is_high_is_suspect_and_doubts_nothing() {
+    let mut bench = Bench::confirming(100, 1, [vec![Fate::Reply { millis: 30 }; 15], vec![Fate::Lost; 5]].concat());
+    bench.run_until(seconds(10));
+    bench.network.floor = Duration::from_millis(40);
+    bench.run_until(seconds(20));
+    bench.network.floor = Duration::from_micros(30);
+    bench.run_until(seconds(31));
+    let handovers = bench.handed_over();
+    let counts = by_standing(&handovers);
+    assert!(counts[&(Standing::Suspect, Outcome::Reply)] >= 4, "{counts:?}");
+    assert!(counts[&(Standing::Suspect, LOST)] >= 4, "{counts:?}");
+    assert!(counts.get(&(Standing::Regular, LOST)).is_none_or(|lost| *lost <= 1), "{counts:?}");
+    let floor: Vec<_> = handovers.iter().flat_map(|handover| &handover.noise_floor).collect();
+    assert_eq!(floor.iter().filter(|took| ***took == Duration::from_millis(40)).count(), 100);
+}
+
+#[test]
+fn after_a_stall_of_ours_what_ends_at_once_is_suspect() {
+    let mut bench = Bench::new(1, vec![Fate::Reply { millis: 999 }]);
+    bench.run_until(seconds(10));
+    bench.tick_at(Mono(12_700_000_000));
+    bench.run_until(seconds(21));
+    let counts = by_standing(&bench.handed_over());
+    assert_eq!(counts.get(&(Standing::Suspect, Outcome::Reply)), Some(&1), "{counts:?}");
+}
+
+#[test]
+fn probes_of_one_target_take_turns_over_all_source_ports() {
+    let mut bench = Bench::new(1, vec![Fate::Reply { millis: 5 }]);
+    bench.run_until(seconds(16));
+    let mut ways: Vec<_> = bench.network.sent.iter().map(|order| order.way.0).collect();
+    ways.sort_unstable();
+    assert_eq!(ways, (0..16).collect::<Vec<_>>());
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {

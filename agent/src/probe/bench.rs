@@ -84,7 +84,7 @@ pub(super) fn dialer(planned: &Planned) -> Dialer {
 }
 
 pub(super) fn order(timeout: Duration) -> Order {
-    Order { token: Token(1), errand: Errand::Dial(ProbeIndex(0)), timeout }
+    Order { token: Token(1), errand: Errand::Dial(ProbeIndex(0)), timeout, way: super::Way::default() }
 }
 
 /// Each phase with its outcome, as `connect reply` or `tls timeout`.

@@ -44,7 +44,7 @@ impl Dns {
         let question = self.questions.get(&probe).ok_or(SendFault::NoSocket)?;
         let id = id(token, self.seed);
         self.asked.insert(id, (token, probe));
-        self.sockets.send(token, &dns::query(id, question), to, clock, reports)
+        self.sockets.send(order, &dns::query(id, question), to, clock, reports)
     }
 
     /// Reads what has come.
@@ -118,7 +118,8 @@ mod tests {
         let plan = plan(&server.local_addr().unwrap().to_string(), "dns", "name = \"www.example.com\"");
         let errand = plan.probes()[0].errand;
         let (mut dns, mut reports) = (Dns::open(&plan, None, 7), Vec::new());
-        let order = Order { token: Token(1), errand, timeout: Duration::from_secs(1) };
+        let order =
+            Order { token: Token(1), errand, timeout: Duration::from_secs(1), way: super::super::Way::default() };
         assert!(matches!(dns.send(&order, &clock, &mut reports), Ok(Launch::OnTheWire(_))));
         let mut packet = [0; dns::MAX_BYTES];
         let (length, from) = server.recv_from(&mut packet).unwrap();

@@ -27,7 +27,7 @@ impl Icmp {
         let Order { token, errand: Errand::Icmp(to), .. } = *order else { return Err(SendFault::NoSocket) };
         let mark = Mark { cookie: self.cookie, number: token.0 };
         let echo = icmp::request(Version::of(to), self.cookie as u16, mark);
-        self.sockets.send(token, &echo, SocketAddr::new(to, 0), clock, reports)
+        self.sockets.send(order, &echo, SocketAddr::new(to, 0), clock, reports)
     }
 
     /// Reads what has come.
@@ -68,7 +68,12 @@ mod tests {
         let (clock, mut reports) = (Clock::start(), Vec::new());
         let to: IpAddr = to.parse().unwrap();
         let mut icmp = Icmp::open(&[super::super::sockets::family(to)], None, 0x0102_0304_0506_0708);
-        let order = Order { token: Token(0x0a0b_0c0d), errand: Errand::Icmp(to), timeout: Duration::from_secs(5) };
+        let order = Order {
+            token: Token(0x0a0b_0c0d),
+            errand: Errand::Icmp(to),
+            timeout: Duration::from_secs(5),
+            way: super::super::Way::default(),
+        };
         match icmp.send(&order, &clock, &mut reports) {
             Ok(launch) => assert!(matches!(launch, Launch::OnTheWire(_))),
             Err(_) => return None,

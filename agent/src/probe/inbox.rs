@@ -95,7 +95,12 @@ mod tests {
     use crate::plan::Errand;
 
     fn order(token: u32) -> Order {
-        Order { token: Token(token), errand: Errand::Nowhere, timeout: Duration::from_mins(1) }
+        Order {
+            token: Token(token),
+            errand: Errand::Nowhere,
+            timeout: Duration::from_mins(1),
+            way: super::super::Way::default(),
+        }
     }
 
     async fn busy(order: Order) -> Report {

@@ -5,6 +5,7 @@ mod bench;
 pub mod certificate;
 pub mod dial;
 pub mod dns;
+pub mod floor;
 pub mod http;
 pub mod icmp;
 pub mod inbox;
@@ -44,7 +45,16 @@ pub struct Order {
     pub token: Token,
     pub errand: Errand,
     pub timeout: Duration,
+    pub way: Way,
 }
+
+/// A source port, where a probe has several. Of parallel paths a router takes one by the addresses and ports of a packet, so
+/// that each way of a probe may lead over another of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Way(pub u8);
+
+/// From so many ports, probes see most of the parallel paths.
+pub const WAYS: u8 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Launch {
@@ -103,13 +113,35 @@ pub struct Sample {
 /// When an answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// Read from a socket of the pacer's at `at`; the kernel stamped it earlier, if its stamp can be believed.
+    /// Read from a socket of the pacer's at `at`; the kernel says that it came at `kernel`.
     ByPacer { at: Mono, kernel: Option<Mono> },
     /// A task measured it from its own send on.
     ByTask { rtt: Duration },
 }
 
+/// The time between a send and its answer, and how it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundTrip {
+    pub time: Duration,
+    /// The kernel's stamp lay before the send or after the read. It is of the wall clock, which somebody may have set in between:
+    /// then the time until the read stands.
+    pub stamp_refused: bool,
+}
+
 impl Heard {
+    /// `None`: it was read before it was sent, so that whoever said when it came was wrong.
+    pub fn round_trip(self, sent: Mono) -> Option<RoundTrip> {
+        match self {
+            Self::ByTask { rtt } => Some(RoundTrip { time: rtt, stamp_refused: false }),
+            Self::ByPacer { at, .. } if at < sent => None,
+            Self::ByPacer { at, kernel } => {
+                let believed = kernel.filter(|kernel| (sent..=at).contains(kernel));
+                let stamp_refused = kernel.is_some() && believed.is_none();
+                Some(RoundTrip { time: believed.unwrap_or(at).since(sent), stamp_refused })
+            }
+        }
+    }
+
     /// As if it had come sooner: so long it lay at the target.
     fn earlier_by(self, dwell: Duration) -> Self {
         match self {

@@ -14,11 +14,9 @@ use socket2::{Domain, Protocol, Type};
 use telemetry::{FailureKind, Family, Outcome};
 use tracing::warn;
 
-use super::{Heard, Launch, Report, SendFault, Token, errno, unreachable};
+use super::{Heard, Launch, Order, Report, SendFault, WAYS, Way, errno, unreachable};
 use crate::now::Now;
 
-/// A path's parallel ways are chosen by the ports at its ends: from so many ports, probes see most of them.
-const PORTS: usize = 16;
 /// What one look takes from a socket at most, so that a flood delays no send for long.
 const READ_AT_ONCE: usize = 256;
 /// What the kernel keeps while we are away; it may grant less.
@@ -77,9 +75,18 @@ impl Told {
 }
 
 impl Sockets {
-    /// [`PORTS`] of UDP for each family.
+    /// One of UDP for each way and family.
     pub fn udp(probe: &'static str, families: &[Family], source: Option<IpAddr>) -> Self {
-        let wanted = families.iter().flat_map(|family| std::iter::repeat_n(*family, PORTS));
+        Self::so_many(usize::from(WAYS), probe, families, source)
+    }
+
+    /// One of UDP, on the loopback.
+    pub fn inside(probe: &'static str) -> Self {
+        Self::so_many(1, probe, &[Family::Ipv4], Some(Ipv4Addr::LOCALHOST.into()))
+    }
+
+    fn so_many(ways: usize, probe: &'static str, families: &[Family], source: Option<IpAddr>) -> Self {
+        let wanted = families.iter().flat_map(|family| std::iter::repeat_n(*family, ways));
         let open = |family| {
             Socket::open(family, source, Type::DGRAM, Protocol::UDP).inspect_err(
                 |error| warn!(probe, family = family.as_str(), %error, "no UDP socket; its probes are missed"),
@@ -129,13 +136,13 @@ impl Sockets {
 
     pub fn send(
         &self,
-        token: Token,
+        order: &Order,
         packet: &[u8],
         to: SocketAddr,
         clock: &Clock,
         reports: &mut Vec<Report>,
     ) -> Result<Launch, SendFault> {
-        let socket = self.for_token(token, family(to.ip())).ok_or(SendFault::NoSocket)?;
+        let socket = self.on(order.way, family(to.ip())).ok_or(SendFault::NoSocket)?;
         // Before the call: on a loopback the answer can be back before it returns.
         let mut sent = clock.mono();
         let mut result = socket.inner.send_to(packet, &to.into());
@@ -148,7 +155,7 @@ impl Sockets {
             Ok(_) => {}
             Err(error) if unreachable(errno(&error)) => {
                 let after = clock.mono().since(sent);
-                reports.push(Report::Failed { token, kind: FailureKind::Unreachable, after });
+                reports.push(Report::Failed { token: order.token, kind: FailureKind::Unreachable, after });
             }
             Err(error) => return Err(SendFault::Kernel(errno(&error))),
         }
@@ -189,12 +196,9 @@ impl Sockets {
         self.ready.as_ref().map(|ready| ready.0.as_fd())
     }
 
-    /// The port for a token. Tokens of one probe may be any number apart, sixteen too, so they are spread by Knuth's
-    /// multiplicative hashing and not taken in turn: no probe keeps to a port.
-    fn for_token(&self, token: Token, family: Family) -> Option<&Socket> {
+    fn on(&self, way: Way, family: Family) -> Option<&Socket> {
         let ours = || self.all.iter().filter(|socket| socket.family == family);
-        let spread = u64::from(token.0.wrapping_mul(0x9e37_79b1));
-        ours().nth(((spread * ours().count() as u64) >> 32) as usize)
+        ours().nth(usize::from(way.0) % ours().count().max(1))
     }
 }
 
@@ -230,7 +234,7 @@ impl Socket {
 
 fn heard(clock: &Clock, stamped: Option<Wall>) -> Heard {
     let now = Now::read(clock);
-    Heard::ByPacer { at: now.mono, kernel: stamped.and_then(|stamped| now.mono_before(stamped)) }
+    Heard::ByPacer { at: now.mono, kernel: stamped.map(|stamped| now.mono_of(stamped)) }
 }
 
 /// What the target, or the way to it, did with a packet. `None`: the error is not about one.
@@ -260,22 +264,25 @@ mod tests {
     use std::collections::HashSet;
     use std::net::UdpSocket;
 
+    use super::super::Token;
     use super::*;
 
     #[test]
-    fn a_probe_whose_tokens_are_sixteen_apart_still_goes_out_from_most_ports() {
+    fn each_way_has_a_port_of_its_own_and_keeps_it() {
         let (clock, mut reports) = (Clock::start(), Vec::new());
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap();
         let sockets = Sockets::udp("test", &[Family::Ipv4], None);
-        for apart in [1, 2, 10, 16, 400] {
-            let mut ports = HashSet::new();
-            for token in (0..64).map(|turn| Token(turn * apart)) {
-                sockets.send(token, b"?", to, &clock, &mut reports).unwrap();
-                ports.insert(server.recv_from(&mut [0; 8]).unwrap().1.port());
-            }
-            assert!(ports.len() >= 12, "{apart} apart: {} ports", ports.len());
-        }
+        let (errand, timeout) = (crate::plan::Errand::VoicePing(to), std::time::Duration::from_secs(1));
+        let mut port = |way| {
+            let order = Order { token: Token(1), errand, timeout, way: Way(way) };
+            sockets.send(&order, b"?", to, &clock, &mut reports).unwrap();
+            server.recv_from(&mut [0; 8]).unwrap().1.port()
+        };
+        let first: Vec<_> = (0..WAYS).map(&mut port).collect();
+        let again: Vec<_> = (0..WAYS).map(&mut port).collect();
+        assert_eq!(first, again);
+        assert_eq!(first.into_iter().collect::<HashSet<_>>().len(), usize::from(WAYS));
         assert!(reports.is_empty());
     }
 }

@@ -27,7 +27,7 @@ impl Stamp {
         let Order { token, errand: Errand::Stamp(to), .. } = *order else { return Err(SendFault::NoSocket) };
         let sent = Ntp::from_unix_nanos(clock.wall().0);
         let test = Test { sequence: token.0, sent, session: self.session };
-        self.sockets.send(token, &stamp::request(test), to, clock, reports)
+        self.sockets.send(order, &stamp::request(test), to, clock, reports)
     }
 
     /// Reads what has come.
@@ -72,7 +72,12 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap();
         let mut stamp = Stamp::open(&[Family::Ipv4], None, 7);
-        let order = Order { token: Token(9), errand: Errand::Stamp(to), timeout: Duration::from_secs(1) };
+        let order = Order {
+            token: Token(9),
+            errand: Errand::Stamp(to),
+            timeout: Duration::from_secs(1),
+            way: super::super::Way::default(),
+        };
         let Ok(Launch::OnTheWire(sent)) = stamp.send(&order, &clock, &mut reports) else { panic!() };
         let mut packet = [0; 128];
         let (length, from) = server.recv_from(&mut packet).unwrap();

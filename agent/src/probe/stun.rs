@@ -25,7 +25,7 @@ impl Stun {
 
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
         let Order { token, errand: Errand::Stun(to), .. } = *order else { return Err(SendFault::NoSocket) };
-        self.sockets.send(token, &stun::request(transaction(token, self.salt)), to, clock, reports)
+        self.sockets.send(order, &stun::request(transaction(token, self.salt)), to, clock, reports)
     }
 
     /// Reads what has come.
@@ -72,7 +72,12 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap();
         let mut stun = Stun::open(&[Family::Ipv4], None, 7);
-        let order = Order { token: Token(9), errand: Errand::Stun(to), timeout: Duration::from_secs(1) };
+        let order = Order {
+            token: Token(9),
+            errand: Errand::Stun(to),
+            timeout: Duration::from_secs(1),
+            way: super::super::Way::default(),
+        };
         stun.send(&order, &clock, &mut reports).unwrap();
         let mut packet = [0; 128];
         let (length, from) = server.recv_from(&mut packet).unwrap();
@@ -110,7 +115,12 @@ mod tests {
         let mut stun = Stun::open(&[Family::Ipv4], None, 7);
         let errand = Errand::Stun(to);
         for token in 0..3 {
-            let order = Order { token: Token(token), errand, timeout: Duration::from_secs(1) };
+            let order = Order {
+                token: Token(token),
+                errand,
+                timeout: Duration::from_secs(1),
+                way: super::super::Way::default(),
+            };
             stun.send(&order, &clock, &mut reports).unwrap();
         }
         while reports.len() < 3 {

@@ -38,7 +38,7 @@ pub fn open(family: Family, source: Option<IpAddr>) -> Option<Client> {
 }
 
 pub async fn probe(order: Order, client: Client, clock: Clock) -> Report {
-    let Order { token, errand, timeout } = order;
+    let Order { token, errand, timeout, .. } = order;
     let Errand::SurgePing(to) = errand else { return Report::NotSent { token, fault: SendFault::NoSocket } };
     // A raw socket sends both halves of the token; the kernel puts an identifier of its own into what others send.
     let [high, low] = [(token.0 >> 16) as u16, token.0 as u16];
@@ -85,7 +85,12 @@ mod tests {
             return; // this machine lets us send no ICMP
         };
         let errand = Errand::SurgePing("127.0.0.1".parse().unwrap());
-        let order = Order { token: Token(0x0102_0304), errand, timeout: Duration::from_secs(5) };
+        let order = Order {
+            token: Token(0x0102_0304),
+            errand,
+            timeout: Duration::from_secs(5),
+            way: super::super::Way::default(),
+        };
         let report = probe(order, client, Clock::start()).await;
         assert!(matches!(report, Report::Answer { heard: Heard::ByTask { rtt }, .. } if !rtt.is_zero()), "{report:?}");
     }

@@ -13,7 +13,7 @@ use super::{Heard, Order, Report, SendFault, errno, unreachable};
 use crate::plan::Errand;
 
 pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report {
-    let Order { token, errand, timeout } = order;
+    let Order { token, errand, timeout, .. } = order;
     let Errand::Tcp(to) = errand else { return Report::NotSent { token, fault: SendFault::NoSocket } };
     let socket = match socket(to, source) {
         Ok(socket) => socket,
@@ -64,7 +64,12 @@ mod tests {
     use super::*;
 
     fn order(to: SocketAddr) -> Order {
-        Order { token: Token(1), errand: Errand::Tcp(to), timeout: Duration::from_secs(5) }
+        Order {
+            token: Token(1),
+            errand: Errand::Tcp(to),
+            timeout: Duration::from_secs(5),
+            way: super::super::Way::default(),
+        }
     }
 
     #[tokio::test]

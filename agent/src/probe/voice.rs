@@ -25,9 +25,9 @@ impl Voice {
     pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
         let Order { token, errand, .. } = *order;
         match errand {
-            Errand::VoicePing(to) => self.sockets.send(token, &voice::ping_request(token.0), to, clock, reports),
+            Errand::VoicePing(to) => self.sockets.send(order, &voice::ping_request(token.0), to, clock, reports),
             Errand::VoiceDiscovery(to) => {
-                self.sockets.send(token, &voice::discovery_request(Ssrc(token.0)), to, clock, reports)
+                self.sockets.send(order, &voice::discovery_request(Ssrc(token.0)), to, clock, reports)
             }
             _ => Err(SendFault::NoSocket),
         }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn order(token: u32, errand: Errand) -> Order {
-        Order { token: Token(token), errand, timeout: Duration::from_secs(1) }
+        Order { token: Token(token), errand, timeout: Duration::from_secs(1), way: super::super::Way::default() }
     }
 
     /// Sends both questions to a reflector on that address; answers what comes back.

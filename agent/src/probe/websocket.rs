@@ -224,7 +224,8 @@ impl WebSocket {
         if self.connecting.swap(true, Ordering::SeqCst) {
             return;
         }
-        let order = Order { token: Token(0), errand: crate::plan::Errand::Nowhere, timeout };
+        let order =
+            Order { token: Token(0), errand: crate::plan::Errand::Nowhere, timeout, way: crate::probe::Way::default() };
         let connecting = self.clone().connect(order);
         self.beside(async move { drop(connecting.await) });
     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{self, Sender};
 
 use super::dial::{Dialer, Roots};
 use super::dns::Dns;
+use super::floor::Floor;
 use super::http::Http;
 use super::icmp::Icmp;
 use super::inbox::{self, Bell, Inbox, Reporter};
@@ -36,6 +37,7 @@ pub struct Wire {
     stun: Stun,
     stamp: Stamp,
     icmp: Icmp,
+    floor: Option<Floor>,
     surge: [Option<Sender<Order>>; 2],
     tcp: Sender<Order>,
     /// One for each probe that has a task of its own.
@@ -74,7 +76,13 @@ impl Wire {
         let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
         let dialled = dialled(plan, source, clock, tasks, &reporter);
         let (bell, told) = (reporter.bell(), Vec::new());
-        Ok(Self { clock, voice, dns, stun, stamp, icmp, surge, tcp, dialled, inbox, bell, told })
+        let floor = None;
+        Ok(Self { clock, voice, dns, stun, stamp, icmp, floor, surge, tcp, dialled, inbox, bell, told })
+    }
+
+    /// From now on it has a reflector inside.
+    pub fn measure_floor(&mut self, floor: Option<Floor>) {
+        self.floor = floor;
     }
 
     pub fn now(&self) -> Now {
@@ -89,7 +97,8 @@ impl Wire {
     /// Waits until something is heard, the bell rings, or it is time.
     pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
-        let datagrams = [self.voice.fd(), self.dns.fd(), self.stun.fd(), self.stamp.fd(), self.icmp.fd()];
+        let floor = self.floor.as_ref().and_then(Floor::fd);
+        let datagrams = [self.voice.fd(), self.dns.fd(), self.stun.fd(), self.stamp.fd(), self.icmp.fd(), floor];
         let fds = std::iter::once(self.inbox.fd()).chain(datagrams.into_iter().flatten());
         Poller::new(fds).wait(timeout).map(drop)
     }
@@ -105,6 +114,10 @@ impl Prober for Wire {
             Errand::Stun(_) => return self.stun.send(&order, &self.clock, &mut self.told),
             Errand::Stamp(_) => return self.stamp.send(&order, &self.clock, &mut self.told),
             Errand::Icmp(_) => return self.icmp.send(&order, &self.clock, &mut self.told),
+            Errand::Floor => {
+                let floor = self.floor.as_ref().ok_or(SendFault::NoSocket)?;
+                return floor.send(&order, &self.clock, &mut self.told);
+            }
             Errand::Nowhere => {
                 let (token, after) = (order.token, std::time::Duration::ZERO);
                 self.told.push(Report::Failed { token, kind: FailureKind::Dns, after });
@@ -125,6 +138,7 @@ impl Prober for Wire {
         self.stun.receive(&self.clock, heard);
         self.stamp.receive(&self.clock, heard);
         self.icmp.receive(&self.clock, heard);
+        self.floor.iter_mut().for_each(|floor| floor.receive(&self.clock, heard));
         self.inbox.take(heard);
     }
 }

@@ -7,6 +7,7 @@ use telemetry::FailureKind;
 
 use super::*;
 use crate::flights::Miss;
+use crate::probe::Way;
 
 const WIDTH: Duration = Duration::from_secs(10);
 const LOST: Outcome = Outcome::Failure(FailureKind::Timeout);
@@ -28,8 +29,12 @@ fn due(series: u32, millis: u64) -> Due {
     Due { probe: ProbeIndex(series), at: Mono(millis * 1_000_000), wall: at(millis) }
 }
 
+fn ended(due: Due, end: End) -> Ended {
+    Ended { due, way: Way(0), standing: Standing::Regular, end }
+}
+
 fn counted(due: Due, outcome: Outcome) -> Ended {
-    Ended { due, end: End::Counted(outcome, Duration::from_millis(20)) }
+    ended(due, End::Counted(outcome, Duration::from_millis(20)))
 }
 
 /// One series, a probe a second from 0.5 s on: `.` is a reply after 20 ms, `x` a loss told a second later. Answers the parts
@@ -96,7 +101,7 @@ fn a_missed_probe_is_in_no_window_and_holds_none_open() {
     recorder.begin(due(0, 2000));
     recorder.record(&counted(due(0, 1000), Outcome::Reply));
     assert_eq!(recorder.close(at(10_500)), []);
-    recorder.record(&Ended { due: due(0, 2000), end: End::Missed(Miss::Unreported) });
+    recorder.record(&ended(due(0, 2000), End::Missed(Miss::Unreported)));
     let parts = recorder.close(at(10_600));
     assert_eq!(parts.iter().map(|part| (part.end, part.samples.len())).collect::<Vec<_>>(), [(at(10_000), 1)]);
     assert_eq!(recorder.finish(at(20_000)), []);
@@ -114,7 +119,7 @@ fn a_slot_left_ahead_by_a_clock_set_back_is_closed_at_once() {
 fn phased(due: Due, samples: &[(Aspect, Outcome)]) -> Ended {
     let duration = Duration::from_millis(20);
     let sample = |(aspect, outcome): &(Aspect, Outcome)| Sample { aspect: aspect.clone(), outcome: *outcome, duration };
-    Ended { due, end: End::Phased(samples.iter().map(sample).collect(), None) }
+    ended(due, End::Phased(samples.iter().map(sample).collect(), None))
 }
 
 #[test]
@@ -188,7 +193,7 @@ proptest! {
                 *expected.entry((due.probe.0, due.wall.slot(WIDTH), outcome)).or_default() += 1;
                 recorder.record(&counted(due, outcome));
             } else {
-                recorder.record(&Ended { due, end: End::Missed(Miss::Stopped) });
+                recorder.record(&ended(due, End::Missed(Miss::Stopped)));
             }
         };
         for step in steps {
@@ -225,4 +230,29 @@ proptest! {
         }
         prop_assert_eq!(counts, expected);
     }
+}
+
+#[test]
+fn suspect_and_confirming_samples_stand_in_windows_of_their_own_and_make_no_row_of_failures() {
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
+    for (second, standing) in [(1, Standing::Regular), (2, Standing::Suspect), (3, Standing::Confirming)] {
+        let due = due(0, second * 1000);
+        recorder.begin(due);
+        recorder.record(&Ended { standing, ..counted(due, LOST) });
+    }
+    assert_eq!(recorder.close(at(5000)), [], "one failure that counts is not bad news");
+    let parts = recorder.close(at(10_000));
+    let told: Vec<_> = parts.iter().map(|part| (part.standing, part.samples.len())).collect();
+    assert_eq!(told, [(Standing::Regular, 1), (Standing::Suspect, 1), (Standing::Confirming, 1)]);
+}
+
+#[test]
+fn what_is_confirmed_does_not_wait() {
+    let mut recorder = Recorder::new(own(1), WIDTH, at(0));
+    let due = due(0, 1000);
+    recorder.begin(due);
+    recorder.record(&Ended { standing: Standing::Confirming, ..counted(due, LOST) });
+    assert_eq!(recorder.close(at(1500)), []);
+    recorder.hurry(ProbeIndex(0));
+    assert_eq!(recorder.close(at(1600)).len(), 1);
 }

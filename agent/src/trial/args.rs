@@ -6,7 +6,7 @@ use clap::Subcommand;
 use protocols::dns::{Name, Question, RecordType};
 
 use super::{Trial, port_is_missing};
-use crate::config::{Http, HttpVersion, MAX_IN_FLIGHT, Probe, ProbeKind, RequestPath, Roots, Secure, WebSocket};
+use crate::config::{Http, HttpVersion, MAX_IN_FLIGHT, Probe, ProbeKind, RequestPath, Roots, Secure, Voice, WebSocket};
 use crate::endpoint::{Endpoint, Host};
 
 /// A connection is held as long as a trial of a usual length.
@@ -147,7 +147,7 @@ impl Kind {
 
     fn probe(&self) -> ProbeKind {
         match self {
-            Self::Voice(_) => ProbeKind::Voice { discovery_every: RECONNECT_EVERY },
+            Self::Voice(_) => ProbeKind::Voice(Voice { discovery_every: RECONNECT_EVERY, train: None }),
             Self::Stun(_) => ProbeKind::Stun,
             Self::Stamp(_) => ProbeKind::Stamp,
             Self::Icmp(_) => ProbeKind::Icmp,

@@ -31,8 +31,8 @@ struct Lateness {
     p99: Option<f64>,
 }
 
-/// Not measured yet: unknown, and said so.
-#[derive(Serialize, Default, ToSchema)]
+/// What it takes to probe itself.
+#[derive(Serialize, ToSchema)]
 struct NoiseFloor {
     p50: Option<f64>,
     p99: Option<f64>,
@@ -55,9 +55,12 @@ pub(super) async fn list(State(snapshots): State<Snapshots>) -> Json<List<Item>>
         version: agent.version.clone(),
         last_seen: agent.last_seen.to_string(),
         clock_offset_ms: None,
-        lateness_ms: Lateness { p99: agent.vitals.lateness.quantile(0.99).map(|seconds| seconds * 1e3) },
-        noise_floor_ms: NoiseFloor::default(),
-        spool: Spool { batches: agent.vitals.spool_batches, bytes: agent.vitals.spool_bytes },
+        lateness_ms: Lateness { p99: agent.lateness.quantile_ms(0.99) },
+        noise_floor_ms: NoiseFloor {
+            p50: agent.noise_floor.quantile_ms(0.50),
+            p99: agent.noise_floor.quantile_ms(0.99),
+        },
+        spool: Spool { batches: agent.spool_batches, bytes: agent.spool_bytes },
         gaps: state.sequences.gaps(id),
     });
     Json(List::new(items.collect(), state.now))

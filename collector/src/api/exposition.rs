@@ -225,7 +225,8 @@ mod tests {
     fn shown(points: Vec<Point>, certificates: Vec<Certificate>) -> State {
         let policy = Arc::new(Config::load(Path::new("../config/collector.toml")).unwrap().policy);
         let mut state = State::default();
-        let batch = Batch { origin: None, received: NOW, points, reports: Vec::new(), certificates };
+        let batch =
+            Batch { origin: None, received: NOW, points, reports: Vec::new(), certificates, losing_ports: Vec::new() };
         for entry in [Entry::Config { at: NOW, policy }, Entry::Batch(batch), Entry::Mark { now: NOW }] {
             drop(state.apply(&entry));
         }

@@ -7,7 +7,9 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use telemetry::emodel::Mos;
-use telemetry::{Family, Label, LabelValue, Labels, Name, PathId, RegionName, Series, ServiceName, TargetId, Wall};
+use telemetry::{
+    Family, Label, LabelValue, Labels, Name, PathId, RegionName, Series, ServiceName, Standing, TargetId, Wall,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
@@ -54,16 +56,20 @@ pub(super) struct Item {
     mos: Option<f64>,
     /// Replies and losses.
     samples: u64,
+    /// Probes repeated at once after a failure, answered or not: evidence, and in none of the figures above.
     confirms: u64,
+    /// Samples taken while the agent itself was unwell: in none of the figures above.
+    suspects: u64,
     /// Of the newest sample.
     age_s: f64,
-    /// The same samples, apart by what was learned of the answers; empty where that is nothing.
+    /// All of them, apart by standing and by what was learned of the answers; empty where neither tells any apart.
     variants: Vec<Variant>,
 }
 
-/// What the series of a path that have these labels saw.
+/// What the series of a path that have this standing and these labels saw.
 #[derive(Serialize, ToSchema)]
 struct Variant {
+    standing: StandingWord,
     #[schema(value_type = BTreeMap<Label, LabelValue>)]
     labels: Labels,
     p50_ms: Option<f64>,
@@ -71,6 +77,25 @@ struct Variant {
     /// Round-trip loss, 0–1.
     loss: Option<f64>,
     samples: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Standing)]
+#[serde(rename_all = "lowercase")]
+enum StandingWord {
+    Regular,
+    Confirming,
+    Suspect,
+}
+
+impl From<Standing> for StandingWord {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Regular => Self::Regular,
+            Standing::Confirming => Self::Confirming,
+            Standing::Suspect => Self::Suspect,
+        }
+    }
 }
 
 /// Every path with its figures over a window.
@@ -102,6 +127,10 @@ impl Item {
             policy.mos(&series.probe, seen.quantile_ms(0.5)?, seen.jitter_ms().unwrap_or_default(), seen.loss()?)
         });
         let cell = state.cells.get(&CellKey::of(series)).filter(|_| primary);
+        let beside = |standing| {
+            let series = state.rings.beside(id).iter().filter(|id| state.rings.get(**id).series.standing == standing);
+            state.rings.merge(series.copied(), from, Wall(u64::MAX)).samples()
+        };
         Self {
             id: id.to_string(),
             source: series.source.clone(),
@@ -121,24 +150,27 @@ impl Item {
             jitter_ms: seen.jitter_ms(),
             mos: mos.map(|Mos(score)| score),
             samples: seen.samples(),
-            confirms: 0,
+            confirms: beside(Standing::Confirming),
+            suspects: beside(Standing::Suspect),
             age_s: state.now.since(seen.newest).as_secs_f64(),
-            variants: variants(&state.rings, all, from),
+            variants: variants(&state.rings, all.iter().chain(state.rings.beside(id)), from),
         }
     }
 }
 
 /// Those that saw anything from there on.
-fn variants(rings: &Rings, all: &[SeriesId], from: Wall) -> Vec<Variant> {
-    let mut series: BTreeMap<&Labels, Vec<SeriesId>> = BTreeMap::new();
+fn variants<'a>(rings: &Rings, all: impl Iterator<Item = &'a SeriesId>, from: Wall) -> Vec<Variant> {
+    let mut series: BTreeMap<(Standing, &Labels), Vec<SeriesId>> = BTreeMap::new();
     for id in all {
-        series.entry(&rings.get(*id).series.labels).or_default().push(*id);
+        let Series { standing, labels, .. } = &*rings.get(*id).series;
+        series.entry((*standing, labels)).or_default().push(*id);
     }
-    if series.keys().all(|labels| labels.is_empty()) {
+    if series.keys().all(|(standing, labels)| *standing == Standing::Regular && labels.is_empty()) {
         return Vec::new();
     }
-    let seen = series.into_iter().map(|(labels, series)| (labels, rings.merge(series, from, Wall(u64::MAX))));
-    let variants = seen.filter(|(_, seen)| seen.samples() > 0).map(|(labels, seen)| Variant {
+    let seen = series.into_iter().map(|(key, series)| (key, rings.merge(series, from, Wall(u64::MAX))));
+    let variants = seen.filter(|(_, seen)| seen.samples() > 0).map(|((standing, labels), seen)| Variant {
+        standing: standing.into(),
         labels: labels.clone(),
         p50_ms: seen.quantile_ms(0.50),
         p95_ms: seen.quantile_ms(0.95),

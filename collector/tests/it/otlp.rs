@@ -172,7 +172,7 @@ async fn what_is_refused_is_refused_by_name_and_the_rest_is_kept() {
         "http.server.request.duration".clone_into(&mut resource.scope_metrics[0].metrics[0].name);
     });
     let cases = [
-        (nameless, 4, "isochrone.probe.duration: the resource does not say who sends: cloud.region is missing"),
+        (nameless, 5, "isochrone.probe.duration: the resource does not say who sends: cloud.region is missing"),
         (cumulative, 1, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta"),
         (explicit, 3, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=base2_exponential_bucket_histogram"),
         (foreign, 1, "http.server.request.duration: nothing here reads this metric"),
@@ -243,7 +243,7 @@ async fn a_refusal_over_grpc_has_its_own_code_and_says_why() {
     }
     let nameless = changed(&body(door.clock), |resource| resource.resource = None);
     let (points, why) = exporter.export(None, &[], nameless).await.unwrap();
-    assert_eq!(points, 4);
+    assert_eq!(points, 5);
     assert!(why.contains("service.instance.id is missing"), "{why}");
     assert_eq!(door.samples().await, 0);
     exporter.close().await;

@@ -1,6 +1,8 @@
 //! Scenarios are data: strips of what each path saw, a character a second, and what must be concluded when.
 //!
-//! `.` a reply, `x` a loss, `s` a reply 80 ms late, `_` nothing sent; `60.` is sixty of them. The last matching line of `[paths]`
+//! `.` a reply, `x` a loss, `s` a reply 80 ms late, `_` nothing sent; `X` a loss whose confirming burst is lost at once, `d` one
+//! whose burst comes back, `?` a loss while the agent is unwell, `p` a reply while its agent says that a sixteenth of its ports
+//! loses, `q` one as it says that none does. `60.` is sixty of them. The last matching line of `[paths]`
 //! counts; `*` stands for every region. `[layers]` has strips of other probes, such as `"icmp/rtt"`. `[rtt]` gives a path's round trip in ms, 50 where it says nothing.
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collector::cells::CellKey;
-use collector::entry::{Batch, Entry, Point, Report, Vitals};
+use collector::entry::{Batch, Entry, LosingPorts, Point, Report, Vitals};
 use collector::hints::HintDocument;
 use collector::policy::{HealthPolicy, HintPolicy, Mode, Policy, Receiver, Region, Service, Target};
 use collector::snapshot;
@@ -18,7 +20,7 @@ use serde::Deserialize;
 use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::histogram::Scratch;
-use telemetry::{AgentId, Boot, FailureKind, Origin, Outcome, RegionName, Sequence, Series, Wall};
+use telemetry::{AgentId, Boot, FailureKind, Histogram, Origin, Outcome, RegionName, Sequence, Series, Standing, Wall};
 
 /// Wall time at second 0, at a window's begin.
 const BEGIN: Wall = Wall::from_secs(1_800_000_000);
@@ -176,7 +178,7 @@ impl<'a> Run<'a> {
     fn batch(&self, source: &RegionName, second: u64) -> Batch {
         let replaced = self.scenario.replaced.get(source).is_some_and(|from| second >= *from);
         let agent = format!("{source}-{}", if replaced { 2 } else { 1 });
-        let mut points = Vec::new();
+        let (mut points, mut losing_ports) = (Vec::new(), Vec::new());
         for ((_, region, layer), strip) in self.strips.iter().filter(|((from, ..), _)| from == source) {
             let point = |source: &RegionName, region: &RegionName, second, outcome, ms| {
                 point(&agent, (source, region, layer), second, outcome, ms)
@@ -185,21 +187,41 @@ impl<'a> Run<'a> {
             let rtt_ms =
                 lookup(&self.scenario.rtt, source, region).copied().unwrap_or(50.0) + (second % 7) as f64 * 0.1;
             match at(second) {
-                '.' => points.push(point(source, region, second, Outcome::Reply, rtt_ms)),
+                '.' | 'p' | 'q' => points.push(point(source, region, second, Outcome::Reply, rtt_ms)),
                 's' => points.push(point(source, region, second, Outcome::Reply, rtt_ms + 80.0)),
-                'x' | '_' => {}
+                'x' | 'X' | 'd' | '?' | '_' => {}
                 other => panic!("{other:?} is not a mark of a strip"),
             }
-            let timed_out = second.checked_sub(TIMEOUT.as_secs()).filter(|sent| at(*sent) == 'x');
             let lost = Outcome::Failure(FailureKind::Timeout);
-            points.extend(timed_out.map(|sent| point(source, region, sent, lost, 1000.0)));
+            let burst = |outcome| {
+                let sent = point(source, region, second, outcome, rtt_ms);
+                of_standing(Standing::Confirming, Point { histogram: fold(rtt_ms, 5), ..sent })
+            };
+            match at(second) {
+                'X' => points.push(burst(lost)),
+                'd' => points.push(burst(Outcome::Reply)),
+                mark @ ('p' | 'q') => {
+                    let series = point(source, region, second, lost, 0.0).series;
+                    let seen = BEGIN + Duration::from_secs(second);
+                    losing_ports.push(LosingPorts { series, share: if mark == 'p' { 1.0 / 16.0 } else { 0.0 }, seen });
+                }
+                _ => {}
+            }
+            if let Some(sent) = second.checked_sub(TIMEOUT.as_secs()) {
+                let loss = point(source, region, sent, lost, 1000.0);
+                match at(sent) {
+                    'x' | 'X' | 'd' => points.push(loss),
+                    '?' => points.push(of_standing(Standing::Suspect, loss)),
+                    _ => {}
+                }
+            }
         }
         let agent: AgentId = agent.parse().unwrap();
         let origin = Origin { agent: agent.clone(), boot: Boot(1), sequence: Sequence(second + 1) };
         let received = BEGIN + Duration::from_secs(second + 1);
         let report = Report { agent, source: source.clone(), version: String::new(), vitals: Vitals::default() };
         let certificates = Vec::new();
-        Batch { origin: Some(origin), received, points, certificates, reports: vec![report] }
+        Batch { origin: Some(origin), received, points, certificates, losing_ports, reports: vec![report] }
     }
 
     fn compare(&self, expected: &Expected) -> Vec<String> {
@@ -298,9 +320,17 @@ fn point(agent: &str, (source, region, layer): Path<'_>, second: u64, outcome: O
         phase: phase.parse().unwrap(),
         ..telemetry::sample::series()
     };
-    let histogram = Scratch::default().fold([Duration::from_secs_f64(ms / 1e3)]);
+    let histogram = fold(ms, 1);
     let begin = BEGIN + Duration::from_secs(second);
     Point { series: Arc::new(series), outcome, begin, end: begin + Duration::from_secs(1), histogram }
+}
+
+fn fold(ms: f64, count: usize) -> Histogram {
+    Scratch::default().fold(std::iter::repeat_n(Duration::from_secs_f64(ms / 1e3), count))
+}
+
+fn of_standing(standing: Standing, point: Point) -> Point {
+    Point { series: Arc::new(Series { standing, ..(*point.series).clone() }), ..point }
 }
 
 fn strip(paths: &[(String, String)], from: &RegionName, to: &RegionName) -> Vec<char> {

@@ -1,6 +1,6 @@
 //! What tests of every crate begin from. A feature for it would compile this crate twice, for tests and for binaries.
 
-use crate::{Family, Labels, Name, Series};
+use crate::{Family, Labels, Name, Series, Standing};
 
 /// The voice ping of `fra-1`, in fra, to `iad-voice-1`.
 pub fn series() -> Series {
@@ -14,7 +14,7 @@ pub fn series() -> Series {
         probe: name("voice"),
         phase: name("rtt"),
         family: Family::Ipv4,
-        confirm: false,
+        standing: Standing::Regular,
         labels: Labels::new(),
     }
 }

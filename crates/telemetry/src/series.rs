@@ -22,10 +22,20 @@ pub struct Series {
     pub probe: Name,
     pub phase: Name,
     pub family: Family,
-    /// Confirming probes are evidence only: they never colour loss or quantiles.
-    pub confirm: bool,
+    pub standing: Standing,
     /// What was learned of the answer. A path merges series that differ in these alone.
     pub labels: Labels,
+}
+
+/// What its samples may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum Standing {
+    #[default]
+    Regular,
+    /// Sent at once after a failure: evidence only, they never colour loss or quantiles.
+    Confirming,
+    /// Taken while the agent itself was unwell: they are shown, and do not vote.
+    Suspect,
 }
 
 /// What tells series of one path apart: a new connection from a held one, a cache's hit from its miss.
@@ -73,6 +83,8 @@ labels! {
     Beat = "isochrone.beat" as "beat"
     /// The machine behind the address, as it names itself.
     Node = "isochrone.node" as "node"
+    /// How a packet of a train came back, where it was not once and in order: `reordered`, `duplicate`, or `late`, which is lost.
+    Arrival = "isochrone.arrival" as "arrival"
 }
 
 /// 1 to [`MAX_LABEL_BYTES`] printable ASCII characters without quotes and backslashes, cheap to clone.

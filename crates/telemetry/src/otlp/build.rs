@@ -13,10 +13,13 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
-use super::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PROBE_DURATION, TLS_NOT_AFTER, attribute};
+use super::{
+    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PORTS_LOSING, PROBE_DURATION,
+    TLS_NOT_AFTER, attribute,
+};
 use crate::histogram::Histogram;
 use crate::names::{AgentId, RegionName};
-use crate::series::Series;
+use crate::series::{Series, Standing};
 use crate::time::{UnixSeconds, Wall};
 use crate::window::{Outcome, Window};
 
@@ -54,12 +57,23 @@ pub struct Certificate {
     pub seen: Wall,
 }
 
+/// The share of a probe's source ports that lose what goes out from them.
+#[derive(Debug, Clone)]
+pub struct LosingPorts {
+    pub subject: Arc<Subject>,
+    pub share: f64,
+    pub seen: Wall,
+}
+
 /// How the agent itself fared since its last batch, and what it learned beside what it measured.
 #[derive(Debug, Clone, Default)]
 pub struct AgentHealth {
     /// How long after it was due each probe was sent.
     pub lateness: Histogram,
+    /// How long its probes of itself took.
+    pub noise_floor: Histogram,
     pub certificates: Vec<Certificate>,
+    pub losing_ports: Vec<LosingPorts>,
     pub spool_batches: u64,
     pub spool_bytes: u64,
     pub begin: Wall,
@@ -74,19 +88,31 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
             exponential_point(*begin, *end, histogram, attributes)
         })
     });
-    let lateness = exponential_point(health.begin, health.end, &health.lateness, Vec::new());
-    let count = |value: u64| vec![number_point(health.end, i64::try_from(value).unwrap_or(i64::MAX), Vec::new())];
+    let own = |histogram| vec![exponential_point(health.begin, health.end, histogram, Vec::new())];
+    let count = |value: u64| {
+        let value = number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX));
+        vec![number_point(health.end, value, Vec::new())]
+    };
     let mut metrics = vec![
         exponential(PROBE_DURATION, durations.collect()),
-        exponential(AGENT_LATENESS, vec![lateness]),
+        exponential(AGENT_LATENESS, own(&health.lateness)),
+        exponential(AGENT_NOISE_FLOOR, own(&health.noise_floor)),
         gauge(AGENT_SPOOL_BATCHES, "{batch}", count(health.spool_batches)),
         gauge(AGENT_SPOOL_BYTES, "By", count(health.spool_bytes)),
     ];
     if !health.certificates.is_empty() {
         let end = |Certificate { subject, not_after, seen }: &Certificate| {
-            number_point(*seen, not_after.0, target_attributes(subject))
+            number_point(*seen, number_data_point::Value::AsInt(not_after.0), target_attributes(subject))
         };
         metrics.push(gauge(TLS_NOT_AFTER, "s", health.certificates.iter().map(end).collect()));
+    }
+    if !health.losing_ports.is_empty() {
+        let share = |LosingPorts { subject, share, seen }: &LosingPorts| {
+            let mut attributes = target_attributes(subject);
+            attributes.push(text(attribute::PHASE, subject.series.phase.as_str()));
+            number_point(*seen, number_data_point::Value::AsDouble(*share), attributes)
+        };
+        metrics.push(gauge(PORTS_LOSING, "1", health.losing_ports.iter().map(share).collect()));
     }
     let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
     let resource = Resource { attributes: resource_attributes(sender), ..Resource::default() };
@@ -111,9 +137,8 @@ fn gauge(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
     Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
 }
 
-fn number_point(time: Wall, value: i64, attributes: Vec<KeyValue>) -> NumberDataPoint {
-    let value = Some(number_data_point::Value::AsInt(value));
-    NumberDataPoint { attributes, time_unix_nano: time.0, value, ..NumberDataPoint::default() }
+fn number_point(time: Wall, value: number_data_point::Value, attributes: Vec<KeyValue>) -> NumberDataPoint {
+    NumberDataPoint { attributes, time_unix_nano: time.0, value: Some(value), ..NumberDataPoint::default() }
 }
 
 fn exponential_point(
@@ -160,9 +185,12 @@ fn point_attributes(subject: &Subject, outcome: Outcome) -> Vec<KeyValue> {
     let series = &subject.series;
     let mut attributes = target_attributes(subject);
     attributes.push(text(attribute::PHASE, series.phase.as_str()));
-    if series.confirm {
-        attributes.push(key_value(attribute::CONFIRM, any_value::Value::BoolValue(true)));
-    }
+    let standing = match series.standing {
+        Standing::Regular => None,
+        Standing::Confirming => Some(attribute::CONFIRM),
+        Standing::Suspect => Some(attribute::SUSPECT),
+    };
+    attributes.extend(standing.map(|key| key_value(key, any_value::Value::BoolValue(true))));
     attributes.extend(series.labels.iter().map(|(label, value)| text(label.attribute(), value.as_str())));
     if let Outcome::Failure(kind) = outcome {
         attributes.push(text(attribute::ERROR, kind.as_str()));

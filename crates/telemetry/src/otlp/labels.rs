@@ -6,7 +6,7 @@ use super::attribute;
 use super::walk::Malformed;
 use super::wire::{Field, each, utf8};
 use crate::names::{AgentId, InvalidName, Name, RegionName, ServiceName, TargetId};
-use crate::series::{Family, InvalidLabel, Label, Labels, Series};
+use crate::series::{Family, InvalidLabel, Label, Labels, Series, Standing};
 use crate::window::{FailureKind, Outcome};
 
 /// Who sends, as a batch's resource says it.
@@ -63,7 +63,7 @@ pub fn resource(message: &[u8]) -> Result<Resource, BadLabels> {
 /// those of the batch.
 pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result<(Series, Outcome), BadLabels> {
     let (mut target, mut region, mut service, mut probe, mut phase) = (None, None, None, None, None);
-    let (mut family, mut error, mut confirm, mut learned) = (None, None, false, Vec::new());
+    let (mut family, mut error, mut standing, mut learned) = (None, None, Standing::Regular, Vec::new());
     each_attribute(attributes, &POINT, |key, value| match key {
         attribute::TARGET => target = value,
         attribute::REGION => region = value,
@@ -72,7 +72,8 @@ pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result
         attribute::PHASE => phase = value,
         attribute::FAMILY => family = value,
         attribute::ERROR => error = value,
-        attribute::CONFIRM => confirm = value == Some("true"),
+        attribute::CONFIRM if value == Some("true") => standing = Standing::Confirming,
+        attribute::SUSPECT if value == Some("true") => standing = Standing::Suspect,
         _ => learned.extend(label(key).zip(value)),
     })?;
     let labels: Result<Labels, BadLabels> = learned
@@ -88,7 +89,7 @@ pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result
         probe: required::<Name>(attribute::PROBE, probe)?,
         phase: required(attribute::PHASE, phase.or(Some(DEFAULT_PHASE)))?,
         family: family.map_or(Ok(Family::Ipv4), str::parse).map_err(|_| BadLabels::Family)?,
-        confirm,
+        standing,
         labels: labels?,
     };
     let outcome = error.map_or(Outcome::Reply, |error| Outcome::Failure(FailureKind::parse(error)));

@@ -13,7 +13,12 @@ pub const PROBE_DURATION: &str = "isochrone.probe.duration";
 /// A gauge, unit `s`: the Unix time at which the first certificate of the chain that a target showed ends. Its own time is that
 /// of the handshake.
 pub const TLS_NOT_AFTER: &str = "isochrone.tls.certificate.not_after";
+/// A gauge, unit `1`: the share of a probe's source ports that lose what goes out from them while the others do not. Told while
+/// it is more than nothing, and once more when it is nothing again.
+pub const PORTS_LOSING: &str = "isochrone.probe.ports.losing";
 pub const AGENT_LATENESS: &str = "isochrone.agent.lateness";
+/// Round trips to a reflector inside the agent: nothing it measures is finer than these.
+pub const AGENT_NOISE_FLOOR: &str = "isochrone.agent.noise_floor";
 pub const AGENT_SPOOL_BATCHES: &str = "isochrone.agent.spool.batches";
 pub const AGENT_SPOOL_BYTES: &str = "isochrone.agent.spool.bytes";
 
@@ -36,6 +41,7 @@ pub mod attribute {
     pub const PROBE: &str = "isochrone.probe";
     pub const PHASE: &str = "isochrone.phase";
     pub const CONFIRM: &str = "isochrone.confirm";
+    pub const SUSPECT: &str = "isochrone.suspect";
     pub const ADDRESS: &str = "server.address";
     pub const PORT: &str = "server.port";
     pub const TRANSPORT: &str = "network.transport";
