@@ -288,6 +288,16 @@ mod tests {
     }
 
     #[test]
+    fn a_voice_probe_with_trains_makes_a_series_of_them_too() {
+        let config = config("192.0.2.7:50000", "voice\"\ntrain_every = \"1m");
+        let plan = Plan::new(&config, &Addresses::new());
+        let Planned { phase, train, every, errand, .. } = plan.probes().last().unwrap();
+        assert_eq!((*phase, *train, *every), ("train", Some(50), Duration::from_mins(1)));
+        assert_eq!(*errand, Errand::VoicePing("192.0.2.7:50000".parse().unwrap()));
+        assert_eq!(config.series(), 4, "ping, discovery, train, jitter");
+    }
+
+    #[test]
     fn an_icmp_series_has_no_port_and_the_family_of_its_address() {
         let plan = Plan::new(&config("[2001:db8::1]:443", "icmp"), &Addresses::new());
         let Planned { subject, errand, .. } = &plan.probes()[0];

@@ -105,13 +105,23 @@ impl Bench {
     }
 
     fn confirming(confirms: u32, targets: usize, fates: Vec<Fate>) -> Self {
-        let target = |number| {
+        let all = vec![("192.0.2.1", "kind = \"icmp\"\n"); targets];
+        Self::of(confirms, &all, fates)
+    }
+
+    /// One target, with that probe.
+    fn probing(confirms: u32, address: &str, probe: &str, fates: Vec<Fate>) -> Self {
+        Self::of(confirms, &[(address, probe)], fates)
+    }
+
+    fn of(confirms: u32, targets: &[(&str, &str)], fates: Vec<Fate>) -> Self {
+        let target = |(number, (address, probe)): (usize, &(&str, &str))| {
             format!(
-                "[[target]]\nid = \"iad-{number}\"\nservice = \"edge\"\nregion = \"iad\"\naddress = \"192.0.2.1\"\n\
-                 [[target.probe]]\nkind = \"icmp\"\n"
+                "[[target]]\nid = \"iad-{number}\"\nservice = \"edge\"\nregion = \"iad\"\naddress = \"{address}\"\n\
+                 [[target.probe]]\n{probe}"
             )
         };
-        let targets: String = (0..targets).map(target).collect();
+        let targets: String = targets.iter().enumerate().map(target).collect();
         let text = format!("region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n{targets}");
         let config = Config::parse("agent.toml", text).unwrap();
         let (outbox, handovers) = sync_channel(100_000);
@@ -297,6 +307,21 @@ fn probes_of_one_target_take_turns_over_all_source_ports() {
     let mut ways: Vec<_> = bench.network.sent.iter().map(|order| order.way.0).collect();
     ways.sort_unstable();
     assert_eq!(ways, (0..16).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_train_is_a_sample_for_each_packet_in_the_slot_it_was_due_in() {
+    let probe =
+        "kind = \"voice\"\nevery = \"1h\"\ndiscovery_every = \"1h\"\ntrain_every = \"10s\"\ntrain_packets = 20\n";
+    let mut bench = Bench::probing(0, "192.0.2.1:50000", probe, vec![Fate::Reply { millis: 30 }, Fate::Lost]);
+    bench.run_until(seconds(31));
+    let parts: Vec<_> = bench.handed_over().into_iter().flat_map(|handover| handover.parts).collect();
+    let of = |phase| parts.iter().filter(move |part| part.aspect.phase == phase);
+    let trains: Vec<_> = of("train").map(|part| part.samples.len()).collect();
+    assert!(trains.len() >= 2 && trains.iter().all(|packets| *packets == 20), "{trains:?}");
+    assert_eq!(of("jitter").map(|part| part.samples.len()).collect::<Vec<_>>(), vec![1; trains.len()]);
+    let sent: Vec<_> = bench.network.sent.iter().map(|order| order.way).collect();
+    assert!(sent.chunks(20).take(trains.len()).all(|train| train.iter().all(|way| *way == train[0])), "one port each");
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
-use telemetry::{Label, Labels};
+use telemetry::{Label, Labels, Standing};
 use tempfile::TempDir;
 
 use crate::door::{Door, Events, batch, body, gzip, replies, series};
@@ -77,6 +77,24 @@ async fn a_path_is_one_and_shows_its_labels_apart() {
         (&json!({"cache": "miss"}), Some(1), Some(90.0)),
     ];
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn what_is_confirming_or_suspect_is_shown_apart_and_in_no_figure() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let of = |standing| telemetry::Series { standing, ..series("fra-1") };
+    let now = door.clock.wall();
+    let seen = [(Standing::Regular, &[20][..]), (Standing::Confirming, &[500; 5]), (Standing::Suspect, &[900, 900])];
+    let seen = seen.map(|(standing, ms)| (of(standing), replies(ms))).to_vec();
+    assert_eq!(door.post("1", None, batch(seen, now, now)).await.0, StatusCode::OK);
+    door.mark().await;
+    let paths = door.json("/api/v1/paths?window=15m").await;
+    let [path] = paths["items"].as_array().unwrap().as_slice() else { panic!("one path: {paths}") };
+    let figures = ["samples", "confirms", "suspects"].map(|name| path[name].as_u64().unwrap());
+    assert_eq!((figures, path["p99_ms"].as_f64().map(f64::round)), ([1, 5, 2], Some(20.0)));
+    let variants = path["variants"].as_array().unwrap().iter();
+    let told: Vec<_> = variants.map(|it| (it["standing"].as_str().unwrap(), it["samples"].as_u64().unwrap())).collect();
+    assert_eq!(told, [("regular", 1), ("confirming", 5), ("suspect", 2)]);
 }
 
 #[tokio::test]

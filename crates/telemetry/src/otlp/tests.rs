@@ -11,11 +11,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::build::{AgentHealth, Certificate, Measured, Sender, Subject, encode};
+use super::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
 use super::labels;
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
-use crate::series::{Label, Series};
+use crate::series::{Label, Series, Standing};
 use crate::time::{UnixSeconds, Wall};
 use crate::window::{FailureKind, Outcome, Window};
 
@@ -173,14 +173,24 @@ fn the_agents_own_health_is_read_beside_the_probes() {
     let lateness = Scratch::default().fold([Duration::from_micros(80)]);
     let end = Wall::from_secs(1010);
     let begin = Wall::from_secs(1000);
-    let health = AgentHealth { lateness, spool_batches: 3, spool_bytes: 4096, begin, end, ..AgentHealth::default() };
+    let noise_floor = Scratch::default().fold([Duration::from_micros(30); 2]);
+    let health = AgentHealth {
+        lateness,
+        noise_floor,
+        spool_batches: 3,
+        spool_bytes: 4096,
+        begin,
+        end,
+        ..AgentHealth::default()
+    };
     let body = encode(&sender(), &[], &health);
     let seen = walked(&body);
     let value = |metric: &str| seen.points.iter().find(|point| point.metric == metric).map(|point| point.value.clone());
     assert_eq!(value(super::AGENT_SPOOL_BATCHES), Some(Value::Number(3.0)));
     assert_eq!(value(super::AGENT_SPOOL_BYTES), Some(Value::Number(4096.0)));
     let Some(Value::Histogram(lateness)) = value(super::AGENT_LATENESS) else { panic!("lateness is a histogram") };
-    assert_eq!(lateness.count(), 1);
+    let Some(Value::Histogram(floor)) = value(super::AGENT_NOISE_FLOOR) else { panic!("the floor is a histogram") };
+    assert_eq!((lateness.count(), floor.count()), (1, 2));
     assert_eq!(Histogram::default().count(), 0);
 }
 
@@ -194,4 +204,28 @@ fn the_end_of_a_certificate_is_read_with_its_target_and_the_time_of_the_handshak
     let (series, outcome) = labels::series(&told.attributes, &subject.series.agent, &subject.series.source).unwrap();
     let expected = (&subject.series.target, &subject.series.probe, Outcome::Reply);
     assert_eq!((&series.target, &series.probe, outcome), expected);
+}
+
+#[test]
+fn what_samples_may_be_used_for_is_told_with_them() {
+    for standing in [Standing::Regular, Standing::Confirming, Standing::Suspect] {
+        let mut measured = measured("iad-voice-1", &[(Outcome::Reply, vec![1_000_000])]);
+        Arc::make_mut(&mut measured.subject).series.standing = standing;
+        let body = encode_plain(&[measured.clone()]);
+        let seen = walked(&body);
+        let point = seen.points.iter().find(|point| point.metric == super::PROBE_DURATION).unwrap();
+        let Series { agent, source, .. } = &measured.subject.series;
+        assert_eq!(labels::series(&point.attributes, agent, source).unwrap().0, measured.subject.series);
+    }
+}
+
+#[test]
+fn a_share_of_losing_ports_is_read_with_its_series() {
+    let (Measured { subject, .. }, seen) = (measured("iad-voice-1", &[]), Wall::from_secs(1005));
+    let losing_ports = vec![LosingPorts { subject: subject.clone(), share: 0.0625, seen }];
+    let body = encode(&sender(), &[], &AgentHealth { losing_ports, ..AgentHealth::default() });
+    let told = walked(&body).points.into_iter().find(|point| point.metric == super::PORTS_LOSING).unwrap();
+    assert_eq!((told.end, &told.value), (seen, &Value::Number(0.0625)));
+    let (series, _) = labels::series(&told.attributes, &subject.series.agent, &subject.series.source).unwrap();
+    assert_eq!(series.path(), subject.series.path());
 }
