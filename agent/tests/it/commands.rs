@@ -67,9 +67,9 @@ fn check_says_one_line_about_a_good_file_and_exits_64_with_every_fault_of_a_bad_
 }
 
 /// Started on a free port; its address stands in the file once it answers.
-async fn reflector(folder: &TempDir) -> (Running, String) {
+pub(crate) async fn reflector(folder: &TempDir, listen: &str) -> (Running, String) {
     let file = folder.path().join("address");
-    let reflect = Running::start(agent().args(["reflect", "--listen", "127.0.0.1:0", "--address-file"]).arg(&file));
+    let reflect = Running::start(agent().args(["reflect", "--listen", listen, "--address-file"]).arg(&file));
     until("the reflector's address", || file.exists()).await;
     (reflect, std::fs::read_to_string(file).unwrap().trim().to_owned())
 }
@@ -77,7 +77,7 @@ async fn reflector(folder: &TempDir) -> (Running, String) {
 #[tokio::test]
 async fn reflect_answers_on_the_port_it_says_and_stops_when_told() {
     let folder = TempDir::new().unwrap();
-    let (reflect, address) = reflector(&folder).await;
+    let (reflect, address) = reflector(&folder, "127.0.0.1:0").await;
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client.send_to(&ping_request(7), &address).unwrap();
@@ -110,7 +110,7 @@ pub(crate) fn run(file: &Path) -> Running {
 async fn run_says_who_it_is_measures_and_ends_with_nothing_left_behind() {
     let (folder, collector, mut outside) = (TempDir::new().unwrap(), Collector::default(), JoinSet::new());
     let url = collector.listen(&mut outside).await;
-    let (_reflect, address) = reflector(&folder).await;
+    let (_reflect, address) = reflector(&folder, "127.0.0.1:0").await;
     let mut run = run(&agent_file(&folder, &url, &address, ["1s", "50ms"]));
     let mut first = String::new();
     run.log.read_line(&mut first).unwrap();

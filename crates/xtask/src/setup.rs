@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_TEST: [Tool; 3] =
-    [("chromium", "chromium"), ("nginx", "nginx-light"), ("prometheus", "prometheus")];
+pub(crate) const TO_TEST: [Tool; 4] =
+    [("chromium", "chromium"), ("nginx", "nginx-light"), ("prometheus", "prometheus"), ("turnserver", "coturn")];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
