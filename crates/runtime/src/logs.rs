@@ -10,6 +10,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::own::SPANS;
 
+type Stderr = fn() -> io::Stderr;
+type Lines<S, N, F> = fmt::Layer<S, N, F, Stderr>;
+
 /// Spans are not for the log: what it says stands in its own lines.
 const USUAL: &str = "info,surge_ping=error,tokio_cron_scheduler=warn,isochrone::span=off";
 
@@ -46,15 +49,22 @@ pub(crate) fn init_with_spans(format: Format, tracer: SdkTracer) {
 
 /// For a command that a person waits for: what it has to say stands on stdout.
 pub fn warnings() {
-    install(Format::Text, "warn,surge_ping=error", None::<Identity>);
+    let logs = fmt::layer().with_writer(io::stderr as Stderr).with_target(false).without_time();
+    let filter = EnvFilter::new("warn,surge_ping=error");
+    tracing_subscriber::registry().with(coloured(logs).with_filter(filter)).init();
 }
 
 fn install(format: Format, filter: &str, spans: Option<impl Layer<Registry> + Send + Sync>) {
-    let logs = fmt::layer().with_writer(io::stderr).with_target(false);
+    let logs = fmt::layer().with_writer(io::stderr as Stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(spans);
     let filter = EnvFilter::new(filter);
     match format {
-        Format::Text => registry.with(logs.with_ansi(io::stderr().is_terminal()).with_filter(filter)).init(),
+        Format::Text => registry.with(coloured(logs).with_filter(filter)).init(),
         Format::Json => registry.with(logs.json().with_filter(filter)).init(),
     }
+}
+
+/// On a terminal alone, and there unless `NO_COLOR` is set, which the layer itself looks at.
+fn coloured<S, N, F>(logs: Lines<S, N, F>) -> Lines<S, N, F> {
+    if io::stderr().is_terminal() { logs } else { logs.with_ansi(false) }
 }
