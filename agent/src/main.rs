@@ -1,17 +1,20 @@
 //! `isochrone-agent`: measures from where it stands and tells the collector.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent::reflect::{self, Reflector};
-use agent::trial::{self, Summary};
+use agent::trial::{self, Live, Summary, USUAL_COLUMNS};
 use agent::{Config, pipeline};
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use runtime::Tasks;
 use runtime::logs::{self, Format};
 use runtime::own::{Identity, Own};
 use tracing::info;
@@ -57,8 +60,15 @@ enum Command {
     },
 }
 
+/// What sysexits(3) has for a command line that cannot be used, as for a configuration.
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(said) => return unusable(&said),
+    };
+    match args.command {
         Command::Run { config, log_format } => run(&config, log_format),
         Command::Check { config } => check(&config),
         Command::Probe(args) => probe(&args),
@@ -103,10 +113,7 @@ fn probe(args: &trial::Args) -> ExitCode {
     logs::warnings();
     let trial = match args.trial() {
         Ok(trial) => trial,
-        Err(refused) => {
-            tracing::error!("{refused}");
-            return ExitCode::from(64);
-        }
+        Err(refused) => return unusable(&clap::Error::raw(ErrorKind::ValueValidation, format!("{refused}\n"))),
     };
     let (json, succeeded) = (args.json(), Arc::new(AtomicBool::new(false)));
     let success = succeeded.clone();
@@ -115,11 +122,36 @@ fn probe(args: &trial::Args) -> ExitCode {
         if json {
             writeln!(io::stdout(), "{}", serde_json::to_string(summary)?)
         } else {
-            write!(io::stdout(), "{summary}")
+            write!(io::stdout(), "{}", summary.text(columns(&io::stdout()).unwrap_or(USUAL_COLUMNS)))
         }
     };
-    let code = runtime::run("isochrone-agent", |tasks| async move { Ok(trial::start(&trial, &tasks, tell).await?) });
+    let code = runtime::run("isochrone-agent", |tasks| async move {
+        let live = live(&tasks)?;
+        Ok(trial::start(&trial, &tasks, live, tell).await?)
+    });
     if succeeded.load(Ordering::Relaxed) { code } else { ExitCode::FAILURE }
+}
+
+/// On stderr, so that what is told at the end goes wherever stdout goes.
+fn live(tasks: &Tasks) -> io::Result<Live> {
+    if !io::stderr().is_terminal() {
+        return Ok(Live::Off);
+    }
+    Live::on(io::stderr(), columns(&io::stderr()).unwrap_or(USUAL_COLUMNS), tasks)
+}
+
+/// How wide a terminal is. `None`: it is none, or does not know.
+fn columns(terminal: &impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// Help that was asked for is no fault.
+fn unusable(said: &clap::Error) -> ExitCode {
+    match (said.print(), said.use_stderr()) {
+        (Ok(()), false) => ExitCode::SUCCESS,
+        _ => ExitCode::from(USAGE),
+    }
 }
 
 fn answer(listen: SocketAddr, limit: u32, address_file: Option<PathBuf>, log_format: Format) -> ExitCode {

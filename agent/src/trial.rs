@@ -1,35 +1,43 @@
-//! Probing by hand: so many probes of one kind at one address, and a summary of what became of them. The probes are those of
-//! `run`, sent through the same wire; there is no plan to keep, no window and no collector.
+//! Probing by hand: so many probes of one kind at one address, or until somebody has seen enough, and a summary of what became
+//! of them. The probes are those of `run`, sent through the same wire; there is no plan to keep, no window and no collector.
 
 mod args;
+mod histogram;
+mod live;
+mod samples;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use runtime::{Clock, Mono, Shutdown, Tasks};
 use telemetry::Standing;
 
 use crate::config::{Config, IcmpBy, Probe, ProbeKind, Target};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Host};
 use crate::flights::{Ended, Flights, Miss};
 use crate::now::Now;
-use crate::plan::{self, Plan, ProbeIndex};
+use crate::plan::{self, Errand, Plan, Planned, ProbeIndex};
 use crate::probe::wire::Wire;
-use crate::probe::{Order, Prober, WAYS, Way};
+use crate::probe::{Order, Prober, SendFault, WAYS, Way};
 use crate::schedule::Due;
 
 pub use args::Args;
+pub use live::Live;
 pub use summary::Summary;
+pub use text::USUAL_COLUMNS;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Trial {
     pub endpoint: Endpoint,
     pub probe: Probe,
-    pub count: u32,
+    /// `None`: until it is told to stop.
+    pub count: Option<u32>,
 }
 
 /// A trial under way.
@@ -37,18 +45,20 @@ pub struct Trial {
 struct Course {
     plan: Plan,
     every: Duration,
-    count: u32,
+    count: Option<u32>,
     begun: u32,
+    start: Mono,
     next: Mono,
     flights: Flights,
     summary: Summary,
 }
 
 /// Starts a trial as a thread; when it is over, `tell` gets its summary and the shutdown is called. A shutdown from outside
-/// ends it early, with what it has by then.
+/// ends it at once, with what it has by then.
 pub async fn start(
     trial: &Trial,
     tasks: &Tasks,
+    mut live: Live,
     tell: impl FnOnce(&Summary) -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
     let config = trial.config();
@@ -63,7 +73,8 @@ pub async fn start(
     });
     let shutdown = tasks.shutdown();
     tasks.thread("trial", move || {
-        course.run(&mut wire, &shutdown)?;
+        course.run(&mut wire, &mut live, &shutdown)?;
+        live.end();
         tell(&course.summary)?;
         shutdown.cancel();
         Ok::<_, io::Error>(())
@@ -101,20 +112,35 @@ impl Trial {
 impl Course {
     fn new(trial: &Trial, plan: Plan, now: Now) -> Self {
         let Trial { endpoint, probe: Probe { kind, every, .. }, count } = trial;
-        let summary = Summary::new(kind.as_str(), endpoint);
+        let mut summary = Summary::new(kind.as_str(), endpoint);
+        if let Host::Name(_) = endpoint.host {
+            summary.resolved = plan.probes().first().and_then(probed);
+        }
         let flights = Flights::new(rand::random());
-        Self { plan, every: *every, count: *count, begun: 0, next: now.mono, flights, summary }
+        Self { plan, every: *every, count: *count, begun: 0, start: now.mono, next: now.mono, flights, summary }
     }
 
-    fn run(&mut self, wire: &mut Wire, shutdown: &Shutdown) -> io::Result<()> {
+    fn run(&mut self, wire: &mut Wire, live: &mut Live, shutdown: &Shutdown) -> io::Result<()> {
         loop {
             let now = wire.now();
             self.tick(now, wire);
-            if self.is_over() || shutdown.is_cancelled() {
+            if self.is_over() {
                 return Ok(());
             }
-            let moment = self.wake_at();
+            if shutdown.is_cancelled() {
+                self.abandon();
+                return Ok(());
+            }
+            live.show(now.mono, |columns| self.summary.line(now.mono.since(self.start), columns));
+            let moment = [self.wake_at(), live.due()].into_iter().flatten().min();
             wire.wait_until(moment)?;
+        }
+    }
+
+    /// Nobody waits for what is still out: it is neither received nor lost.
+    fn abandon(&mut self) {
+        while let Some(ended) = self.flights.abandon() {
+            self.end(Some(ended));
         }
     }
 
@@ -138,16 +164,20 @@ impl Course {
 
     /// When there is something to do without anything being heard.
     fn wake_at(&mut self) -> Option<Mono> {
-        let next = (self.begun < self.count && !self.waits_for_the_first()).then_some(self.next);
+        let next = (self.has_more() && !self.waits_for_the_first()).then_some(self.next);
         [next, self.flights.next_deadline()].into_iter().flatten().min()
     }
 
     fn is_over(&self) -> bool {
-        self.begun == self.count && self.flights.is_empty()
+        !self.has_more() && self.flights.is_empty()
+    }
+
+    fn has_more(&self) -> bool {
+        self.count.is_none_or(|count| self.begun < count)
     }
 
     fn is_due(&self, now: Mono) -> bool {
-        self.begun < self.count && self.next <= now && !self.waits_for_the_first()
+        self.has_more() && self.next <= now && !self.waits_for_the_first()
     }
 
     /// A gateway's first probe opens the connection that the others beat on.
@@ -168,7 +198,8 @@ impl Course {
         let Some(token) = self.flights.token(probe) else { return self.summary.missed(Miss::Crowded) };
         let way = Way((self.begun % u32::from(WAYS)) as u8);
         let order = Order { token, errand: planned.errand, timeout: planned.timeout, way };
-        match prober.send(order) {
+        let result = prober.send(order);
+        match result {
             Ok(launch) => {
                 self.summary.sent += 1;
                 let due = Due { probe, at: now.mono, wall: now.wall };
@@ -176,11 +207,30 @@ impl Course {
             }
             Err(fault) => self.summary.missed(Miss::NotSent(fault)),
         }
+        // What can never be sent is tried as often as was asked for, and not for ever.
+        let hopeless = matches!(result, Err(SendFault::NoSocket)) || order.errand == Errand::Nowhere;
+        if hopeless {
+            self.count.get_or_insert(self.begun);
+        }
     }
 
     fn end(&mut self, ended: Option<Ended>) {
         let Some(Ended { due, end, .. }) = ended else { return };
         self.summary.ended(self.plan.get(due.probe).phase, &end);
+    }
+}
+
+/// The address that a probe goes to. `None`: it has none, or asks again for each connection.
+fn probed(planned: &Planned) -> Option<IpAddr> {
+    match planned.errand {
+        Errand::VoicePing(to)
+        | Errand::VoiceDiscovery(to)
+        | Errand::Stun(to)
+        | Errand::Stamp(to)
+        | Errand::Tcp(to)
+        | Errand::Dns(to, _) => Some(to.ip()),
+        Errand::Icmp(to) | Errand::SurgePing(to) => Some(to),
+        Errand::Dial(_) | Errand::Nowhere => None,
     }
 }
 

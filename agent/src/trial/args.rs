@@ -1,5 +1,6 @@
 //! The command line of a trial: one subcommand for each kind, each option named as the key of the configuration.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -7,7 +8,7 @@ use protocols::dns::{Name, Question, RecordType};
 
 use super::{Trial, port_is_missing};
 use crate::config::{Http, HttpVersion, MAX_IN_FLIGHT, Probe, ProbeKind, RequestPath, Roots, Secure, Voice, WebSocket};
-use crate::endpoint::{Endpoint, Host};
+use crate::endpoint::{Endpoint, Host, InvalidEndpoint};
 
 /// A connection is held as long as a trial of a usual length.
 const RECONNECT_EVERY: Duration = Duration::from_hours(1);
@@ -55,7 +56,7 @@ enum Kind {
         #[command(flatten)]
         over: Over,
         /// 1.1 or 2; left out: what both ends agree on
-        #[arg(long)]
+        #[arg(long, value_parser = http_version)]
         version: Option<HttpVersion>,
     },
     /// A WebSocket gateway: a connection up to its HELLO, then heartbeats on it
@@ -69,15 +70,19 @@ enum Kind {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// host:port; an IPv6 address in brackets
+    /// host:port, or host alone where the kind has a port of its own or none; an IPv6 address before a port in brackets
+    #[arg(value_parser = address)]
     address: Endpoint,
+    /// From one probe to the next, answered or not
     #[arg(long, default_value = "200ms", value_parser = humantime::parse_duration)]
     every: Duration,
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    count: u32,
+    /// How many probes; left out: until Ctrl-C
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+    /// What takes longer is lost; and late, if it comes all the same
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// One JSON object instead of a table
+    /// One JSON object at the end, instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -104,12 +109,18 @@ struct Over {
     path: RequestPath,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why there is no trial of these arguments.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("ADDRESS: this kind needs a port: host:port")]
-    Port,
-    #[error("--every, --timeout: both above 0, and a timeout of less than {MAX_IN_FLIGHT} times --every")]
-    Pace,
+    #[error("ADDRESS: {kind} needs a port, as in host:port; found {found}")]
+    Port { kind: &'static str, found: Endpoint },
+    #[error("{option}: allowed: above 0")]
+    Zero { option: &'static str },
+    #[error(
+        "--timeout: allowed: less than {MAX_IN_FLIGHT} times --every, which is {}: more probes than that are never out at once",
+        humantime::format_duration(*.every)
+    )]
+    Crowd { every: Duration },
 }
 
 impl Args {
@@ -118,16 +129,32 @@ impl Args {
     }
 
     pub fn trial(&self) -> Result<Trial, Refused> {
-        let Common { address, every, count, timeout, .. } = self.kind.common();
+        let &Common { ref address, every, count, timeout, .. } = self.kind.common();
         let (endpoint, kind) = (address.clone(), self.kind.probe());
         if port_is_missing(&kind, &endpoint) {
-            return Err(Refused::Port);
+            return Err(Refused::Port { kind: kind.as_str(), found: endpoint });
         }
-        if every.is_zero() || timeout.is_zero() || *timeout >= every.saturating_mul(MAX_IN_FLIGHT) {
-            return Err(Refused::Pace);
+        if let Some((_, option)) = [(every, "--every"), (timeout, "--timeout")].into_iter().find(|(it, _)| it.is_zero())
+        {
+            return Err(Refused::Zero { option });
         }
-        Ok(Trial { endpoint, probe: Probe { kind, every: *every, timeout: *timeout }, count: *count })
+        if timeout >= every.saturating_mul(MAX_IN_FLIGHT) {
+            return Err(Refused::Crowd { every });
+        }
+        Ok(Trial { endpoint, probe: Probe { kind, every, timeout }, count })
     }
+}
+
+/// As a configuration has it, and an IPv6 address without brackets, as people write it where no port can follow.
+fn address(text: &str) -> Result<Endpoint, InvalidEndpoint> {
+    match text.parse::<Ipv6Addr>() {
+        Ok(address) => Ok(Endpoint { host: Host::Address(IpAddr::V6(address)), port: None }),
+        Err(_) => text.parse(),
+    }
+}
+
+fn http_version(text: &str) -> Result<HttpVersion, String> {
+    text.parse().map_err(|allowed| format!("allowed: {allowed}"))
 }
 
 impl Kind {

@@ -1,65 +1,66 @@
-//! What became of a trial's probes. Quantiles are exact: of the samples themselves, by nearest rank.
+//! What became of a trial's probes, as it goes on and as one JSON object.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use telemetry::{FailureKind, Outcome};
 
+use super::samples::{Samples, Spread};
 use crate::endpoint::Endpoint;
 use crate::flights::{End, Miss, Noise};
 
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    kind: &'static str,
-    address: String,
+    pub(super) kind: &'static str,
+    pub(super) address: String,
+    /// What a name stood for when the trial began, where that is what was probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resolved: Option<IpAddr>,
     pub(super) sent: u64,
     /// By their last phase: that is whether a probe got what it went for.
-    received: u64,
-    lost: u64,
-    late: u64,
+    pub(super) received: u64,
+    pub(super) lost: u64,
+    pub(super) late: u64,
+    /// What else was heard and counts for nothing, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) noise: BTreeMap<&'static str, u64>,
     /// Through faults of ours, by reason: they say nothing of the target.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    missed: BTreeMap<&'static str, u64>,
-    errors: BTreeMap<&'static str, u64>,
-    phases: Phases,
+    pub(super) missed: BTreeMap<&'static str, Missed>,
+    pub(super) errors: BTreeMap<&'static str, u64>,
+    pub(super) phases: Phases,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_rounded")]
-    jitter_ms: Option<f64>,
+    pub(super) jitter_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    certificate_not_after: Option<String>,
+    pub(super) certificate_not_after: Option<String>,
     /// As they were seen last.
-    labels: BTreeMap<&'static str, String>,
+    pub(super) labels: BTreeMap<&'static str, String>,
+}
+
+/// How many, and why in words.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) count: u64,
+    pub(super) why: String,
 }
 
 /// The replies of each phase, in the order in which phases were first passed.
 #[derive(Debug, Default)]
-struct Phases(Vec<(&'static str, Vec<Duration>)>);
-
-#[derive(Debug, Serialize)]
-struct Phase {
-    count: usize,
-    #[serde(serialize_with = "rounded")]
-    min_ms: f64,
-    #[serde(serialize_with = "rounded")]
-    p50_ms: f64,
-    #[serde(serialize_with = "rounded")]
-    p95_ms: f64,
-    #[serde(serialize_with = "rounded")]
-    p99_ms: f64,
-    #[serde(serialize_with = "rounded")]
-    max_ms: f64,
-}
+pub(super) struct Phases(Vec<(&'static str, Samples)>);
 
 impl Summary {
     pub(super) fn new(kind: &'static str, endpoint: &Endpoint) -> Self {
         Self {
             kind,
             address: endpoint.to_string(),
+            resolved: None,
             sent: 0,
             received: 0,
             lost: 0,
             late: 0,
+            noise: BTreeMap::new(),
             missed: BTreeMap::new(),
             errors: BTreeMap::new(),
             phases: Phases::default(),
@@ -75,11 +76,15 @@ impl Summary {
     }
 
     pub(super) fn missed(&mut self, miss: Miss) {
-        *self.missed.entry(miss.as_str()).or_default() += 1;
+        let missed = self.missed.entry(miss.as_str()).or_insert_with(|| Missed { count: 0, why: miss.to_string() });
+        missed.count += 1;
     }
 
     pub(super) fn noise(&mut self, noise: Noise) {
-        self.late += u64::from(noise == Noise::Late);
+        match noise {
+            Noise::Late => self.late += 1,
+            other => *self.noise.entry(other.as_str()).or_default() += 1,
+        }
     }
 
     pub(super) fn ended(&mut self, phase: &'static str, end: &End) {
@@ -106,13 +111,14 @@ impl Summary {
             return;
         }
         let replies = self.phases.of(phase);
-        if let (Some(&before), "rtt") = (replies.last(), phase) {
-            let difference = duration.abs_diff(before).as_secs_f64() * 1e3;
+        let before = replies.last();
+        replies.push(duration);
+        if let (Some(before), "rtt") = (before, phase) {
+            let difference = telemetry::time::millis(duration.abs_diff(before));
             let jitter = self.jitter_ms.unwrap_or_default();
             // RFC 3550, 6.4.1.
             self.jitter_ms = Some(jitter + (difference - jitter) / 16.0);
         }
-        self.phases.of(phase).push(duration);
     }
 
     fn last(&mut self, outcome: Outcome) {
@@ -129,80 +135,38 @@ impl Summary {
 }
 
 impl Phases {
-    fn of(&mut self, phase: &'static str) -> &mut Vec<Duration> {
+    fn of(&mut self, phase: &'static str) -> &mut Samples {
         let place = self.0.iter().position(|(known, _)| *known == phase).unwrap_or_else(|| {
-            self.0.push((phase, Vec::new()));
+            self.0.push((phase, Samples::default()));
             self.0.len() - 1
         });
         &mut self.0[place].1
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&'static str, Phase)> {
-        self.0.iter().filter_map(|(phase, replies)| Some((*phase, Phase::of(replies)?)))
+    /// The one that was passed for the first time last: what the probes go for, if any got so far.
+    pub(super) fn last(&self) -> Option<(&'static str, &Samples)> {
+        self.0.last().map(|(phase, samples)| (*phase, samples))
     }
-}
 
-impl Phase {
-    fn of(replies: &[Duration]) -> Option<Self> {
-        let mut sorted = replies.to_vec();
-        sorted.sort_unstable();
-        let (min, max) = (millis(*sorted.first()?), millis(*sorted.last()?));
-        let rank = |q: f64| (q * sorted.len() as f64).ceil() as usize;
-        let quantile = |q| millis(sorted[rank(q).max(1) - 1]);
-        Some(Self {
-            count: sorted.len(),
-            min_ms: min,
-            p50_ms: quantile(0.5),
-            p95_ms: quantile(0.95),
-            p99_ms: quantile(0.99),
-            max_ms: max,
-        })
+    pub(super) fn spreads(&self) -> impl Iterator<Item = (&'static str, Spread)> {
+        self.0.iter().filter_map(|(phase, replies)| Some((*phase, replies.spread()?)))
     }
 }
 
 impl Serialize for Phases {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        serializer.collect_map(self.spreads())
     }
 }
 
-/// A table, for people.
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, address, sent, received, lost, late, .. } = self;
-        writeln!(f, "{kind} {address}: {sent} sent, {received} received, {lost} lost, {late} late")?;
-        let reasons = self.errors.iter().map(|reason| ("lost", reason));
-        for (what, (reason, count)) in reasons.chain(self.missed.iter().map(|reason| ("missed", reason))) {
-            writeln!(f, "{count} {what}: {reason}")?;
-        }
-        if !self.phases.0.is_empty() {
-            let [min, p50, p95, p99, max] = ["min", "p50", "p95", "p99", "max"];
-            writeln!(f, "{:<12}{:>7}{min:>10}{p50:>10}{p95:>10}{p99:>10}{max:>10}", "ms", "count")?;
-        }
-        for (phase, Phase { count, min_ms, p50_ms, p95_ms, p99_ms, max_ms }) in self.phases.iter() {
-            writeln!(f, "{phase:<12}{count:>7}{min_ms:>10.3}{p50_ms:>10.3}{p95_ms:>10.3}{p99_ms:>10.3}{max_ms:>10.3}")?;
-        }
-        if let Some(jitter) = self.jitter_ms {
-            writeln!(f, "jitter {jitter:.3} ms")?;
-        }
-        if let Some(end) = &self.certificate_not_after {
-            writeln!(f, "certificate until {end}")?;
-        }
-        self.labels.iter().try_for_each(|(label, value)| writeln!(f, "{label} {value}"))
+impl Serialize for Missed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.count)
     }
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 /// To a microsecond, which is what was measured.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn rounded<S: Serializer>(millis: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((millis * 1e3).round() / 1e3)
-}
-
 #[expect(clippy::ref_option, reason = "serde asks for it")]
 fn some_rounded<S: Serializer>(millis: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    rounded(&millis.unwrap_or_default(), serializer)
+    serializer.serialize_f64((millis.unwrap_or_default() * 1e3).round() / 1e3)
 }

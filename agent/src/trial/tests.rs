@@ -3,9 +3,9 @@ use std::net::SocketAddr;
 use telemetry::{FailureKind, Outcome};
 
 use super::*;
-use crate::flights::End;
+use crate::flights::{End, Noise};
 use crate::plan::Addresses;
-use crate::probe::{Heard, Launch, Report, SendFault};
+use crate::probe::{Heard, Launch, Report};
 
 /// Answers every second probe after a millisecond; its first comes back late instead of never.
 #[derive(Default)]
@@ -39,7 +39,7 @@ fn trial(count: u32) -> Trial {
     let (every, timeout) = (Duration::from_millis(100), Duration::from_millis(200));
     let to: SocketAddr = "192.0.2.1:50000".parse().unwrap();
     let kind = ProbeKind::Tcp;
-    Trial { endpoint: to.to_string().parse().unwrap(), probe: Probe { kind, every, timeout }, count }
+    Trial { endpoint: to.to_string().parse().unwrap(), probe: Probe { kind, every, timeout }, count: Some(count) }
 }
 
 #[test]
@@ -90,8 +90,83 @@ fn what_failed_is_told_by_reason_and_never_as_a_phase() {
     let mut summary = Summary::new("tcp", &trial(1).endpoint);
     summary.ended("connect", &End::Counted(Outcome::Failure(FailureKind::Refused), Duration::ZERO));
     assert!(!summary.is_success());
-    insta::assert_snapshot!(summary.to_string(), @r"
-    tcp 192.0.2.1:50000: 0 sent, 0 received, 1 lost, 0 late
+    insta::assert_snapshot!(summary.text(80), @r"
+    tcp 192.0.2.1:50000: 0 sent, 0 received, 1 lost (100 %), 0 late
     1 lost: refused
     ");
+}
+
+/// Of a run as long as one that somebody watches for an hour.
+fn long_run() -> Summary {
+    let mut summary = Summary::new("voice", &trial(1).endpoint);
+    summary.sent = 18_000;
+    for turn in 0..17_990 {
+        summary.ended("rtt", &End::Counted(Outcome::Reply, Duration::from_micros(19_000 + turn % 4000)));
+    }
+    for _ in 0..9 {
+        summary.ended("rtt", &End::Counted(Outcome::Failure(FailureKind::Timeout), Duration::from_secs(1)));
+    }
+    summary.noise(Noise::Late);
+    summary.noise(Noise::Double);
+    summary.missed(Miss::Stopped);
+    summary
+}
+
+#[test]
+fn the_line_leaves_out_from_the_right_what_does_not_fit() {
+    let (summary, hour) = (long_run(), Duration::from_hours(1));
+    let full = "3600 s  18000 sent  17990 received  9 lost  1 late  1 missed  last 20.99 ms  p50 20.80  p99 22.95";
+    assert_eq!(summary.line(hour, 200), full);
+    assert_eq!(summary.line(hour, full.len() + 2), full);
+    assert_eq!(summary.line(hour, 79), "3600 s  18000 sent  17990 received  9 lost  1 late  1 missed  last 20.99 ms");
+    assert_eq!(summary.line(hour, 20), "3600 s  18000 sent");
+    assert_eq!(summary.line(hour, 3), "");
+}
+
+#[test]
+fn the_text_has_every_count_with_its_reason_and_fits_the_terminal() {
+    insta::assert_snapshot!(long_run().text(80));
+    let narrow = long_run().text(40);
+    insta::assert_snapshot!(narrow);
+    assert!(narrow.lines().skip(5).all(|line| line.chars().count() <= 40), "the table and the drawing");
+}
+
+#[test]
+fn what_can_never_be_sent_is_not_tried_for_ever() {
+    let endless = Trial { count: None, ..trial(1) };
+    let plan = Plan::new(&endless.config(), &Addresses::new());
+    let at = Now { mono: Mono(0), wall: runtime::Wall(1_764_000_000_000_000_000) };
+    let mut course = Course::new(&endless, plan, at);
+    course.tick(at, &mut NoSocket);
+    assert!(course.is_over());
+    assert_eq!(
+        course.summary.text(80),
+        "tcp 192.0.2.1:50000: 0 sent, 0 received, 0 lost, 0 late\n\
+         1 missed: no socket for this kind and family could be opened\n"
+    );
+}
+
+#[test]
+fn a_trial_that_is_stopped_counts_what_was_out_neither_as_received_nor_as_lost() {
+    let endless = Trial { count: None, ..trial(1) };
+    let plan = Plan::new(&endless.config(), &Addresses::new());
+    let at = |mono: Mono| Now { mono, wall: runtime::Wall(1_764_000_000_000_000_000 + mono.0) };
+    let (mut wire, mut course) = (EverySecond::default(), Course::new(&endless, plan, at(Mono(0))));
+    course.tick(at(wire.now), &mut wire);
+    wire.now += Duration::from_millis(100);
+    course.tick(at(wire.now), &mut wire);
+    assert!(!course.is_over());
+    course.abandon();
+    let told = serde_json::to_value(&course.summary).unwrap();
+    assert_eq!((&told["sent"], &told["lost"], &told["missed"]["stopped"]), (&2.into(), &0.into(), &2.into()), "{told}");
+}
+
+struct NoSocket;
+
+impl Prober for NoSocket {
+    fn send(&mut self, _: Order) -> Result<Launch, SendFault> {
+        Err(SendFault::NoSocket)
+    }
+
+    fn heard(&mut self, _: &mut Vec<Report>) {}
 }

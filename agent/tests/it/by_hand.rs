@@ -20,14 +20,14 @@ pub(crate) fn probe(arguments: &[&str]) -> (Value, Option<i32>) {
 }
 
 /// A name server that gives each query to `answers`, which may answer it, hold it back, or both; until it is dropped.
-struct NameServer {
-    address: String,
+pub(crate) struct NameServer {
+    pub(crate) address: String,
     over: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl NameServer {
-    fn start(mut answers: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+    pub(crate) fn start(mut answers: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap().to_string();
@@ -56,7 +56,7 @@ impl Drop for NameServer {
 }
 
 /// The query as an answer with that code, and one record stated where there is none against it.
-fn answer(mut query: Vec<u8>, code: u8) -> Vec<u8> {
+pub(crate) fn answer(mut query: Vec<u8>, code: u8) -> Vec<u8> {
     (query[2], query[3], query[7]) = (0x81, 0x80 | code, u8::from(code == 0));
     query
 }

@@ -12,3 +12,4 @@ mod ipv6;
 mod nginx;
 mod own;
 mod push;
+mod terminal;
