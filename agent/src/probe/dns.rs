@@ -134,9 +134,11 @@ mod tests {
         (errand, reports)
     }
 
-    /// The query as an answer with that code, and so many records stated.
+    /// The query as an answer with that code and so many records.
     fn answer(mut query: Vec<u8>, code: u8, records: u8) -> Vec<u8> {
         (query[2], query[3], query[7]) = (0x81, 0x80 | code, records);
+        let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07";
+        query.extend((0..records).flat_map(|_| record));
         query
     }
 
@@ -163,9 +165,10 @@ mod tests {
             let (mut other_id, mut other_name) = (good.clone(), good.clone());
             other_id[1] ^= 1;
             other_name[13] ^= 1;
-            vec![other_id, other_name, good[..20].to_vec(), good[..5].to_vec(), Vec::new()]
+            let cut = [good.len() - 1, 20, 5, 0].map(|end| good[..end].to_vec());
+            [&[other_id, other_name], &cut[..]].concat()
         });
-        assert_eq!(reports, [(); 5].map(|()| Report::Malformed));
+        assert_eq!(reports, [(); 6].map(|()| Report::Malformed));
     }
 
     #[test]

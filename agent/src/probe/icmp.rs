@@ -41,15 +41,18 @@ impl Icmp {
     }
 }
 
-/// Which probe a packet answers or was. `None`: it is somebody else's.
+/// Which probe a packet answers or was, or that it is a spoilt one of ours. `None`: it is somebody else's.
 fn read(packet: &Packet<'_>, cookie: u64) -> Option<Report> {
     let Packet { bytes, peer, heard, told } = *packet;
     let version = Version::of(peer.ip());
     let mark = match told {
-        Told::Answer => icmp::parse_reply(version, bytes),
+        Told::Answer => icmp::parse_claimed(version, bytes),
         Told::Bounced(_) => icmp::parse_quoted(version, bytes),
     };
     let mark = mark.ok().filter(|mark| mark.cookie == cookie)?;
+    if told == Told::Answer && icmp::parse_reply(version, bytes).is_err() {
+        return Some(Report::Malformed);
+    }
     Some(Report::Answer { token: Token(mark.number), errand: Errand::Icmp(peer.ip()), outcome: told.outcome(), heard })
 }
 
@@ -108,5 +111,18 @@ mod tests {
         assert_eq!(read(&quoted, 1), Some(ours));
         assert_eq!(read(&quoted, 2), None, "another process'");
         assert_eq!(read(&Packet { told: Told::Answer, ..quoted }, 1), None, "a request that the loopback brings back");
+    }
+
+    #[test]
+    fn an_echo_of_ours_that_came_back_spoilt_is_told_as_such_and_anothers_is_not() {
+        let (heard, peer) = (Heard::ByTask { rtt: Duration::ZERO }, "[::1]:0".parse().unwrap());
+        let mut bytes = icmp::request(Version::V6, 1, Mark { cookie: 1, number: 7 }).to_vec();
+        bytes[0] = 129;
+        let read = |bytes: &[u8], cookie| read(&Packet { bytes, peer, heard, told: Told::Answer }, cookie);
+        assert!(matches!(read(&bytes, 1), Some(Report::Answer { token: Token(7), .. })));
+        for spoilt in [&bytes[..63], &[&bytes[..], b"?"].concat()] {
+            assert_eq!(read(spoilt, 1), Some(Report::Malformed));
+            assert_eq!(read(spoilt, 2), None);
+        }
     }
 }

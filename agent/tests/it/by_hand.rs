@@ -55,9 +55,12 @@ impl Drop for NameServer {
     }
 }
 
-/// The query as an answer with that code, and one record stated where there is none against it.
+/// The query as an answer with that code, and one A record where the code has nothing against it.
 pub(crate) fn answer(mut query: Vec<u8>, code: u8) -> Vec<u8> {
     (query[2], query[3], query[7]) = (0x81, 0x80 | code, u8::from(code == 0));
+    if code == 0 {
+        query.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07");
+    }
     query
 }
 

@@ -1,5 +1,6 @@
 //! DNS over UDP, as far as a probe needs it (RFC 1035, 4.1): one question goes out; of what comes back, the header and the
-//! question that it repeats are read. Records are not: a probe measures that a server has them, and how long that takes.
+//! question that it repeats are read. Of the records it is seen that they are there in whole, and not what they say: a probe
+//! measures that a server has them, and how long that takes.
 
 use std::str::FromStr;
 
@@ -49,7 +50,7 @@ pub enum Said {
 /// Why a packet is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("{found} bytes, and a header alone has {HEADER}")]
+    #[error("{found} bytes; a header alone has {HEADER}, and no answer has more than {MAX_BYTES}")]
     Size { found: usize },
     #[error("it is no response to a query")]
     Kind,
@@ -57,6 +58,8 @@ pub enum Malformed {
     Questions { found: u16 },
     #[error("the question does not end within the packet")]
     Question,
+    #[error("states {stated} answers, and not all of them end within the packet")]
+    Records { stated: u16 },
 }
 
 const HEADER: usize = 12;
@@ -68,6 +71,8 @@ const CODE: u16 = 0xf;
 const NO_SUCH_NAME: u16 = 3;
 const INTERNET: u16 = 1;
 const MAX_LABEL: u8 = 63;
+/// A name's byte from here on begins a pointer of two (RFC 1035, 4.1.4).
+const POINTER: u8 = 0xc0;
 
 /// A query for a resolver, which does the asking; a server with the records answers it as well.
 pub fn query(id: u16, question: &Question) -> Vec<u8> {
@@ -79,7 +84,8 @@ pub fn query(id: u16, question: &Question) -> Vec<u8> {
 
 /// Nothing that a packet states of its own lengths is believed.
 pub fn parse(packet: &[u8]) -> Result<Response<'_>, Malformed> {
-    let (header, rest) = packet.split_first_chunk::<HEADER>().ok_or(Malformed::Size { found: packet.len() })?;
+    let size = Malformed::Size { found: packet.len() };
+    let (header, rest) = packet.split_first_chunk::<HEADER>().filter(|_| packet.len() <= MAX_BYTES).ok_or(size)?;
     let &[i0, i1, f0, f1, q0, q1, a0, a1, ..] = header;
     let [id, flags, questions, answers] = [[i0, i1], [f0, f1], [q0, q1], [a0, a1]].map(u16::from_be_bytes);
     if flags & RESPONSE == 0 || flags & OPCODE != 0 {
@@ -96,6 +102,11 @@ pub fn parse(packet: &[u8]) -> Result<Response<'_>, Malformed> {
         (1, _) => Some(repeated(rest)?),
         (found, _) => return Err(Malformed::Questions { found }),
     };
+    // Who says that a packet was too small for the records may have cut them anywhere.
+    if said == Said::Records && flags & TRUNCATED == 0 {
+        let records = &rest[question.map_or(0, <[u8]>::len)..];
+        (0..answers).try_fold(records, |rest, _| after_record(rest)).ok_or(Malformed::Records { stated: answers })?;
+    }
     Ok(Response { id, said, question })
 }
 
@@ -110,6 +121,26 @@ fn repeated(bytes: &[u8]) -> Result<&[u8], Malformed> {
         }
     }
     bytes.get(..end + 5).ok_or(Malformed::Question)
+}
+
+/// What follows the record at the begin of these bytes, if that ends in them: a name, ten bytes of which the last two tell a
+/// length, and so many more.
+fn after_record(bytes: &[u8]) -> Option<&[u8]> {
+    let (fixed, rest) = after_name(bytes)?.split_first_chunk::<10>()?;
+    rest.get(usize::from(u16::from_be_bytes([fixed[8], fixed[9]]))..)
+}
+
+/// Labels, ended by an empty one or by a pointer to others, which is not followed.
+fn after_name(bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        match *bytes.get(at)? {
+            0 => return bytes.get(at + 1..),
+            length @ 1..=MAX_LABEL => at += 1 + usize::from(length),
+            POINTER.. => return bytes.get(at + 2..),
+            _ => return None,
+        }
+    }
 }
 
 impl Response<'_> {
@@ -166,107 +197,4 @@ impl FromStr for RecordType {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn question(name: &str) -> Question {
-        Question::new(&name.parse().unwrap(), RecordType::A)
-    }
-
-    /// A response with that many answers stated, and none in it.
-    fn response(id: u16, flags: u16, answers: u16, question: Option<&Question>) -> Vec<u8> {
-        let header = [id, RESPONSE | flags, u16::from(question.is_some()), answers, 0, 0];
-        let mut packet: Vec<_> = header.into_iter().flat_map(u16::to_be_bytes).collect();
-        packet.extend_from_slice(question.map_or(&[], |question| &question.0));
-        packet
-    }
-
-    fn said(flags: u16, answers: u16) -> Said {
-        parse(&response(7, flags, answers, Some(&question("example.com")))).unwrap().said
-    }
-
-    fn names() -> impl Strategy<Value = String> {
-        prop::collection::vec("[A-Za-z0-9_-]{1,20}", 1..8).prop_map(|labels| labels.join("."))
-    }
-
-    proptest! {
-        #[test]
-        fn no_packet_breaks_the_parser(packet in prop::collection::vec(any::<u8>(), 0..600)) {
-            parse(&packet).ok();
-        }
-
-        #[test]
-        fn a_packet_that_nearly_is_a_response_breaks_nothing(
-            name in names(), at: prop::sample::Index, with: u8, end: prop::sample::Index,
-        ) {
-            let asked = question(&name);
-            let mut packet = response(7, 0, 1, Some(&asked));
-            let cut = &packet[..end.index(packet.len())];
-            prop_assert!(parse(cut).is_err(), "{cut:?}");
-            let at = at.index(packet.len());
-            packet[at] = with;
-            if let Ok(response) = parse(&packet) {
-                response.is_to(&asked);
-            }
-        }
-
-        #[test]
-        fn a_response_is_to_its_own_question_in_any_case_and_to_no_other(name in names(), other in names(), id: u16) {
-            let packet = response(id, 0, 1, Some(&question(&name.to_ascii_uppercase())));
-            let response = parse(&packet).unwrap();
-            prop_assert_eq!(response.id, id);
-            prop_assert!(response.is_to(&question(&name)));
-            prop_assert_eq!(response.is_to(&question(&other)), name.eq_ignore_ascii_case(&other));
-            prop_assert!(!response.is_to(&Question::new(&name.parse().unwrap(), RecordType::Aaaa)));
-        }
-    }
-
-    #[test]
-    fn the_bytes_are_those_of_the_format() {
-        let packet = query(0x1234, &Question::new(&"www.example.com.".parse().unwrap(), RecordType::Aaaa));
-        let expected = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x1c\x00\x01";
-        assert_eq!(packet, expected);
-        assert_eq!(parse(&packet), Err(Malformed::Kind), "a query is no response");
-    }
-
-    #[test]
-    fn the_code_and_the_count_of_answers_say_what_there_is() {
-        assert_eq!(said(0, 1), Said::Records);
-        assert_eq!(said(TRUNCATED, 0), Said::Records);
-        assert_eq!(said(0, 0), Said::NoRecords);
-        assert_eq!(said(3, 0), Said::NoSuchName);
-        assert_eq!(said(3, 1), Said::NoSuchName, "an alias to a name that is not there");
-        assert_eq!(said(2, 0), Said::Failed { code: 2 });
-        assert_eq!(said(5, 0), Said::Failed { code: 5 });
-    }
-
-    #[test]
-    fn only_a_server_that_fails_may_leave_the_question_out() {
-        let refused = response(7, 5, 0, None);
-        assert!(parse(&refused).unwrap().is_to(&question("example.com")));
-        assert_eq!(parse(&response(7, 0, 1, None)), Err(Malformed::Questions { found: 0 }));
-        assert_eq!(parse(&response(7, 3, 0, None)), Err(Malformed::Questions { found: 0 }));
-    }
-
-    #[test]
-    fn a_malformed_packet_says_what_is_wrong_with_it() {
-        let good = response(7, 0, 1, Some(&question("example.com")));
-        assert_eq!(parse(&good[..11]), Err(Malformed::Size { found: 11 }));
-        assert_eq!(parse(&good[..20]), Err(Malformed::Question));
-        assert_eq!(parse(&good[..good.len() - 1]), Err(Malformed::Question));
-        let pointer = [&good[..HEADER], &[0xc0, 12, 0, 1, 0, 1]].concat();
-        assert_eq!(parse(&pointer), Err(Malformed::Question));
-        let opcode = response(7, 2 << 11, 1, Some(&question("example.com")));
-        assert_eq!(parse(&opcode), Err(Malformed::Kind));
-    }
-
-    #[test]
-    fn a_name_is_one_that_a_packet_can_hold() {
-        for refused in ["", ".", "a..b", "a b", "ä.com", &"a".repeat(64), &vec!["a".repeat(60); 5].join(".")] {
-            assert_eq!(refused.parse::<Name>(), Err(InvalidName), "{refused:?}");
-        }
-        assert!("_sip._udp.example.com.".parse::<Name>().is_ok());
-    }
-}
+mod tests;

@@ -196,6 +196,51 @@ mod tests {
                 prop_assert!(is_message || answer(&text, kind) == Answer::Close(Close::Undecodable));
             }
         }
+
+        #[test]
+        fn a_hello_that_is_cut_or_changed_is_malformed_or_reads_as_what_it_says(
+            millis in 1..1_000_000_u64, at: prop::sample::Index, with: char, end: prop::sample::Index,
+        ) {
+            let text = Hello { heartbeat_interval: Duration::from_millis(millis), trace: vec!["node".to_owned()] }.text();
+            prop_assert!(parse(&text[..end.index(text.len())]).is_err());
+            let mut letters: Vec<_> = text.chars().collect();
+            let at = at.index(letters.len());
+            letters[at] = with;
+            if let Ok(Said::Hello(hello)) = parse(&letters.into_iter().collect::<String>()) {
+                prop_assert!(!hello.heartbeat_interval.is_zero());
+                prop_assert_eq!(parse(&hello.text()), Ok(Said::Hello(hello)));
+            }
+        }
+
+        #[test]
+        fn json_of_any_shape_under_our_keys_breaks_nothing(op in any_json(), interval in any_json(), trace in any_json()) {
+            let text = json!({"op": op, "d": {"heartbeat_interval": interval, "_trace": trace}}).to_string();
+            if let Ok(Said::Hello(hello)) = parse(&text) {
+                hello.node();
+            }
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            Just(json!(10)),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| vec(inner, 0..4).prop_map(Value::from))
+    }
+
+    #[test]
+    fn a_text_nested_beyond_all_measure_is_refused_and_not_followed_to_its_end() {
+        let nested = "[".repeat(1 << 20);
+        assert!(matches!(parse(&nested), Err(Malformed::Json(_))));
+        let hello = format!(r#"{{"op":10,"d":{{"heartbeat_interval":1,"_trace":["{nested}"]}}}}"#);
+        let Ok(Said::Hello(hello)) = parse(&hello) else { panic!() };
+        assert_eq!(hello.node(), Some(nested), "no list, so it is a plain name");
     }
 
     #[test]

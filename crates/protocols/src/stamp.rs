@@ -35,7 +35,7 @@ pub struct Reflection {
 /// Why a packet is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("{found} bytes; there should be at least 44")]
+    #[error("{found} bytes, not 44; a test may have more")]
     Size { found: usize },
     #[error("sent before it was received")]
     Backwards,
@@ -81,8 +81,9 @@ pub fn parse_test(packet: &[u8]) -> Result<Test, Malformed> {
     Ok(Test { sequence: word(packet, 0), sent: Ntp(long(packet, 4)), session: short(packet, 14) })
 }
 
+/// Reads what came back for a [`request`]: it is as long as that, since both sides send alike (RFC 8762, 4.2.1 and 4.3.1).
 pub fn parse_reflection(packet: &[u8]) -> Result<Reflection, Malformed> {
-    let packet: &[u8; PACKET_BYTES] = packet.first_chunk().ok_or(Malformed::Size { found: packet.len() })?;
+    let packet: &[u8; PACKET_BYTES] = packet.try_into().map_err(|_| Malformed::Size { found: packet.len() })?;
     let (sent, received) = (Ntp(long(packet, 4)), Ntp(long(packet, 16)));
     let dwell = sent.since(received).ok_or(Malformed::Backwards)?;
     let test = Test { sequence: word(packet, 24), sent: Ntp(long(packet, 28)), session: short(packet, 14) };
@@ -151,10 +152,32 @@ mod tests {
             if zeros {
                 packet.iter_mut().skip(16).for_each(|byte| *byte = 0);
             }
-            prop_assert!(parse_reflection(&packet).is_err() || packet.len() >= PACKET_BYTES);
+            prop_assert!(parse_reflection(&packet).is_err() || packet.len() == PACKET_BYTES);
+            prop_assert!(parse_test(&packet).is_err() || packet.len() >= PACKET_BYTES);
             if let Some(said) = answer(&packet, 64, RECEIVED, RECEIVED) {
                 prop_assert!(said.len() <= packet.len());
                 prop_assert_eq!(answer(&said, 64, RECEIVED, RECEIVED), None, "two reflectors would talk for ever");
+            }
+        }
+
+        #[test]
+        fn what_is_cut_or_grown_is_no_reflection(sequence: u32, session: u16, length in 0..200_usize) {
+            let test = Test { sequence, sent: RECEIVED, session };
+            let mut said = answer(&request(test), 64, RECEIVED, RECEIVED).unwrap().to_vec();
+            said.resize(length, 0);
+            prop_assert_eq!(parse_reflection(&said).is_ok(), length == PACKET_BYTES);
+        }
+
+        #[test]
+        fn a_reflection_with_a_bit_turned_over_keeps_its_test_only_where_the_bit_is_not_of_it(
+            sequence: u32, session: u16, sent: u64, bit in 0..PACKET_BYTES * 8,
+        ) {
+            let test = Test { sequence, sent: Ntp(sent), session };
+            let mut said = answer(&request(test), 64, RECEIVED, RECEIVED).unwrap();
+            said[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(reflection) = parse_reflection(&said) {
+                let of_the_test = matches!(bit / 8, 14..16 | 24..36);
+                prop_assert_eq!(reflection.test == test, !of_the_test);
             }
         }
     }

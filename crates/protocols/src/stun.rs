@@ -202,6 +202,59 @@ mod tests {
             prop_assert!(parse_success(&noise).is_err());
             prop_assert_eq!(answer(&noise, SocketAddr::new(ip, 9)), None);
         }
+
+        #[test]
+        fn a_success_with_a_bit_turned_over_is_malformed_or_still_of_its_transaction_alone(
+            id: [u8; 12], ip: IpAddr, bit: prop::sample::Index,
+        ) {
+            let mut packet = success(TransactionId(id), SocketAddr::new(ip, 9));
+            let bit = bit.index(packet.len() * 8);
+            packet[bit / 8] ^= 1 << (bit % 8);
+            let read = parse_success(&packet);
+            if bit / 8 < 8 {
+                prop_assert!(read.is_err(), "type, length, cookie: {:?}", read);
+            }
+            if let Ok(binding) = read {
+                prop_assert_eq!(binding.transaction == TransactionId(id), !(8..20).contains(&(bit / 8)));
+            }
+        }
+
+        #[test]
+        fn what_is_longer_than_it_says_is_no_success(id: [u8; 12], ip: IpAddr, more in 1..2000_usize) {
+            let mut packet = success(TransactionId(id), SocketAddr::new(ip, 9));
+            packet.resize(packet.len() + more, 0);
+            let is_wrong = matches!(parse_success(&packet), Err(Malformed::Length { .. }));
+            prop_assert!(is_wrong);
+        }
+
+        #[test]
+        fn attributes_of_any_kind_and_length_break_nothing(
+            id: [u8; 12], attributes in prop::collection::vec((any::<u16>(), 0..40_u16, 0..40_usize), 0..6),
+        ) {
+            let mut body = Vec::new();
+            for (kind, stated, length) in attributes {
+                body.extend((if kind % 3 == 0 { XOR_MAPPED_ADDRESS } else { kind }).to_be_bytes());
+                body.extend(stated.to_be_bytes());
+                body.extend(vec![1; length]);
+            }
+            body.resize(body.len().next_multiple_of(4), 0);
+            let packet = [&header(BINDING_SUCCESS, body.len() as u16, TransactionId(id))[..], &body].concat();
+            if let Ok(binding) = parse_success(&packet) {
+                prop_assert_eq!(binding.transaction, TransactionId(id));
+            }
+        }
+
+        #[test]
+        fn no_question_is_answered_with_more_than_it_has(
+            from: SocketAddr, id: [u8; 12], body in prop::collection::vec(any::<u8>(), 0..60), whole: bool,
+        ) {
+            let stated = if whole { body.len() as u16 } else { 0 };
+            let packet = [&header(BINDING_REQUEST, stated, TransactionId(id))[..], &body].concat();
+            if let Some(said) = answer(&packet, from) {
+                prop_assert!(said.len() <= packet.len());
+                prop_assert_eq!(answer(&said, from), None, "two reflectors would talk for ever");
+            }
+        }
     }
 
     /// RFC 5769, section 2.2: the sample response over IPv4, its address attribute alone.

@@ -231,6 +231,40 @@ mod tests {
                 prop_assert_eq!(answer(&said, from), None, "two reflectors would talk for ever");
             }
         }
+
+        #[test]
+        fn an_answer_with_a_bit_turned_over_is_malformed_or_bears_the_number_that_it_then_says(
+            number: u32, from in anywhere(), bit: prop::sample::Index,
+        ) {
+            let turned = |mut bytes: Vec<u8>| {
+                let bit = bit.index(bytes.len() * 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                (bit / 8, bytes)
+            };
+            let (at, pong) = turned(answer(&ping_request(number), from).unwrap().to_vec());
+            match parse_ping(&pong) {
+                Ok(read) => prop_assert!(at >= 4 && read != number),
+                Err(_) => prop_assert!(at < 4),
+            }
+            let (at, told) = turned(answer(&discovery_request(Ssrc(number)), from).unwrap().to_vec());
+            if let Ok(discovery) = parse_discovery(&told) {
+                prop_assert!(at >= 4, "type and length are whole");
+                prop_assert_eq!(discovery.ssrc == Ssrc(number), at >= 8);
+            }
+        }
+
+        #[test]
+        fn what_is_cut_or_grown_is_no_answer(number: u32, from in anywhere(), length in 0..200_usize) {
+            let resized = |said: &[u8]| {
+                let mut said = said.to_vec();
+                said.resize(length, 0);
+                said
+            };
+            let ping = resized(&answer(&ping_request(number), from).unwrap());
+            prop_assert_eq!(parse_ping(&ping).is_ok(), length == PING_BYTES);
+            let discovery = resized(&answer(&discovery_request(Ssrc(number)), from).unwrap());
+            prop_assert_eq!(parse_discovery(&discovery).is_ok(), length == DISCOVERY_BYTES);
+        }
     }
 
     #[test]
