@@ -230,7 +230,7 @@ fn probed(planned: &Planned) -> Option<IpAddr> {
         | Errand::Tcp(to)
         | Errand::Dns(to, _) => Some(to.ip()),
         Errand::Icmp(to) | Errand::SurgePing(to) => Some(to),
-        Errand::Dial(_) | Errand::Nowhere => None,
+        Errand::Dial(_) | Errand::Floor | Errand::Nowhere => None,
     }
 }
 
