@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::RegionName;
 use telemetry::time::nanos;
 
-use crate::model::{Path, Planet, RegionNo, Service, Source, Target, TargetNo};
+use crate::model::{Mode, Path, Planet, RegionNo, Service, Source, Target, TargetNo};
 
 /// A fault as it is asked for and shown.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -55,6 +55,22 @@ pub enum Request {
     ColdCache {
         region: String,
     },
+    /// That share of flows, by their addresses and ports, goes over a leg that loses everything.
+    EcmpLeg {
+        from: String,
+        to: String,
+        share: f64,
+    },
+    /// The way is longer, and nothing is lost.
+    RouteChange {
+        from: String,
+        to: String,
+        extra_ms: f64,
+    },
+    /// The region's agents do not reach the collector, and measure on.
+    AgentPartition {
+        region: String,
+    },
 }
 
 /// A fault in force.
@@ -75,13 +91,20 @@ pub struct FaultId(pub u64);
 /// What a fault does at one moment to the packets of one path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
+    /// The far end is: its host lives, answers pings and refuses connections.
     Down,
+    /// Nothing passes.
+    Dark,
     Impaired {
         loss: f64,
         extra_ms: f64,
     },
     /// None to the packets, but what they ask for is not there.
     ColdCache,
+    /// Of the flows that are that share, everything is lost.
+    Leg {
+        share: f64,
+    },
 }
 
 /// Why a fault was refused.
@@ -95,8 +118,10 @@ pub enum Refusal {
     UnknownTarget { name: String, known: String },
     #[error("no {service} in {region}; known: {known}")]
     UnknownService { service: String, region: RegionName, known: String },
-    #[error("loss is {found}; allowed: 0 to 1")]
-    Loss { found: f64 },
+    #[error("{kind} is felt where packets are routed; this planet runs with --mode loopback")]
+    RouterOnly { kind: &'static str },
+    #[error("{what} is {found}; allowed: 0 to 1")]
+    Share { what: &'static str, found: f64 },
     #[error("extra_ms is {found}; allowed: 0 to {MAX_EXTRA_MS}")]
     Extra { found: f64 },
     #[error("period_s is {found}; allowed: {MIN_PERIOD_S} to {MAX_PERIOD_S}")]
@@ -134,14 +159,18 @@ enum Reach {
         service: Service,
     },
     Target(TargetNo),
+    /// Its agents' way to the collector, and no path.
+    Reports(RegionNo),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Harm {
     Down,
+    Dark,
     Impaired { loss: f64, extra_ms: f64 },
     Flapping { period: Duration },
     ColdCache,
+    Leg { share: f64 },
 }
 
 impl Book {
@@ -180,6 +209,8 @@ impl Fault {
         }
         match self.harm {
             Harm::Down => Some(Effect::Down),
+            Harm::Dark => Some(Effect::Dark),
+            Harm::Leg { share } => Some(Effect::Leg { share }),
             Harm::Impaired { loss, extra_ms } => Some(Effect::Impaired { loss, extra_ms }),
             Harm::Flapping { period } => {
                 let into = nanos(now.since(self.began)) % nanos(period);
@@ -188,11 +219,19 @@ impl Fault {
             Harm::ColdCache => Some(Effect::ColdCache),
         }
     }
+
+    /// Whether agents of that region do not reach the collector.
+    pub fn silences(&self, agents: RegionNo) -> bool {
+        match self.reach {
+            Reach::Around(region) | Reach::Reports(region) => region == agents && self.harm == Harm::Dark,
+            _ => false,
+        }
+    }
 }
 
 /// Whether no fault takes the path down.
 pub fn is_up(path: Path<'_>, faults: &[Fault], now: Mono) -> bool {
-    !faults.iter().any(|fault| fault.upon(path, now) == Some(Effect::Down))
+    !faults.iter().any(|fault| matches!(fault.upon(path, now), Some(Effect::Down | Effect::Dark)))
 }
 
 /// Whether the edge at the end of the path keeps nothing.
@@ -202,8 +241,11 @@ pub fn is_cold(path: Path<'_>, faults: &[Fault], now: Mono) -> bool {
 
 impl Request {
     fn resolve(&self, planet: &Planet) -> Result<(Reach, Harm), Refusal> {
+        if let (Mode::Loopback, Some(kind)) = (planet.mode(), self.kind_of_routers()) {
+            return Err(Refusal::RouterOnly { kind });
+        }
         Ok(match self {
-            Self::RegionDown { region } => (Reach::Around(find_region(planet, region)?), Harm::Down),
+            Self::RegionDown { region } => (Reach::Around(find_region(planet, region)?), Harm::Dark),
             Self::ServiceDown { region, service } => (find_service(planet, region, service)?, Harm::Down),
             Self::TargetDown { target } => (Reach::Target(find_target(planet, target)?), Harm::Down),
             Self::Uplink { region, loss, extra_ms } => {
@@ -224,7 +266,26 @@ impl Request {
                 (reach, Harm::Flapping { period: Duration::from_secs_f64(*period_s) })
             }
             Self::ColdCache { region } => (find_service(planet, region, Service::Cdn.as_str())?, Harm::ColdCache),
+            Self::EcmpLeg { from, to, share } => {
+                let reach = Reach::Between { from: find_region(planet, from)?, to: find_region(planet, to)? };
+                (reach, Harm::Leg { share: within_one("share", *share)? })
+            }
+            Self::RouteChange { from, to, extra_ms } => {
+                let reach = Reach::Between { from: find_region(planet, from)?, to: find_region(planet, to)? };
+                (reach, impaired(0.0, *extra_ms)?)
+            }
+            Self::AgentPartition { region } => (Reach::Reports(find_region(planet, region)?), Harm::Dark),
         })
+    }
+
+    /// Its name, if only a router can do it.
+    fn kind_of_routers(&self) -> Option<&'static str> {
+        match self {
+            Self::EcmpLeg { .. } => Some("ecmp_leg"),
+            Self::RouteChange { .. } => Some("route_change"),
+            Self::AgentPartition { .. } => Some("agent_partition"),
+            _ => None,
+        }
     }
 }
 
@@ -238,6 +299,7 @@ impl Reach {
             Self::Between { from: source, to: region } => from(*source) && to(*region),
             Self::Service { region, service } => to(*region) && path.target.service == *service,
             Self::Target(target) => path.no == *target,
+            Self::Reports(_) => false,
         }
     }
 }
@@ -250,19 +312,22 @@ impl Refusal {
             Self::UnknownRegion { .. } => "unknown_region",
             Self::UnknownTarget { .. } => "unknown_target",
             Self::UnknownService { .. } => "unknown_service",
-            Self::Loss { .. } | Self::Extra { .. } | Self::Period { .. } => "out_of_range",
+            Self::RouterOnly { .. } => "router_mode_only",
+            Self::Share { .. } | Self::Extra { .. } | Self::Period { .. } => "out_of_range",
         }
     }
 }
 
 fn impaired(loss: f64, extra_ms: f64) -> Result<Harm, Refusal> {
-    if !(0.0..=1.0).contains(&loss) {
-        return Err(Refusal::Loss { found: loss });
-    }
+    let loss = within_one("loss", loss)?;
     if !(0.0..=MAX_EXTRA_MS).contains(&extra_ms) {
         return Err(Refusal::Extra { found: extra_ms });
     }
     Ok(Harm::Impaired { loss, extra_ms })
+}
+
+fn within_one(what: &'static str, found: f64) -> Result<f64, Refusal> {
+    if (0.0..=1.0).contains(&found) { Ok(found) } else { Err(Refusal::Share { what, found }) }
 }
 
 fn find_region(planet: &Planet, name: &str) -> Result<RegionNo, Refusal> {
@@ -309,7 +374,7 @@ mod tests {
 
     /// In the planet of three regions and this seed, iad and sin hold servers and fra does not.
     fn planet() -> Planet {
-        let planet = Planet::new(3, Seed(5)).unwrap();
+        let planet = Planet::with(Mode::Router, 3, Seed(5)).unwrap();
         let targets: Vec<_> = planet.targets().iter().map(|target| target.id.as_str()).collect();
         assert_eq!(targets, TARGETS);
         planet
@@ -333,12 +398,14 @@ mod tests {
         Ok(book.active())
     }
 
-    /// One line a source (iad, fra, sin, unknown), one character a target: x down, i impaired, c cold, . untouched.
+    /// One line a source (iad, fra, sin, unknown), one character a target: x down, d dark, i impaired, c cold, l a leg, . untouched.
     fn reach(request: &str) -> [String; 4] {
         let planet = planet();
         let fault = open(&planet, request).unwrap();
         let mark = |path| match fault[0].upon(path, Mono(0)) {
             Some(Effect::Down) => 'x',
+            Some(Effect::Dark) => 'd',
+            Some(Effect::Leg { .. }) => 'l',
             Some(Effect::Impaired { .. }) => 'i',
             Some(Effect::ColdCache) => 'c',
             None => '.',
@@ -350,7 +417,7 @@ mod tests {
     #[test]
     fn each_fault_reaches_whom_it_says_and_nobody_else() {
         for (request, reached) in [
-            (r#"{"kind":"region_down","region":"sin"}"#, ["....xxxx", "....xxxx", "xxxxxxxx", "....xxxx"]),
+            (r#"{"kind":"region_down","region":"sin"}"#, ["....dddd", "....dddd", "dddddddd", "....dddd"]),
             (r#"{"kind":"service_down","region":"iad","service":"voice"}"#, [".xx....."; 4]),
             (r#"{"kind":"service_down","region":"iad","service":"gateway"}"#, ["x......."; 4]),
             (r#"{"kind":"target_down","target":"sin-voice-2"}"#, ["......x."; 4]),
@@ -365,8 +432,44 @@ mod tests {
             (r#"{"kind":"slow","region":"sin","service":"voice","extra_ms":9}"#, [".....ii."; 4]),
             (r#"{"kind":"flap","target":"iad-voice-1","period_s":2}"#, [".x......"; 4]),
             (r#"{"kind":"cold_cache","region":"sin"}"#, [".......c"; 4]),
+            (
+                r#"{"kind":"ecmp_leg","from":"fra","to":"sin","share":0.5}"#,
+                ["........", "....llll", "........", "........"],
+            ),
+            (
+                r#"{"kind":"route_change","from":"iad","to":"iad","extra_ms":9}"#,
+                ["iiii....", "........", "........", "........"],
+            ),
+            (r#"{"kind":"agent_partition","region":"fra"}"#, ["........"; 4]),
         ] {
             assert_eq!(reach(request), reached, "{request}");
+        }
+    }
+
+    #[test]
+    fn agents_are_silenced_by_a_partition_and_by_the_end_of_their_region() {
+        let planet = planet();
+        for (request, silenced) in [
+            (r#"{"kind":"agent_partition","region":"fra"}"#, [false, true, false]),
+            (r#"{"kind":"region_down","region":"iad"}"#, [true, false, false]),
+            (r#"{"kind":"uplink","region":"iad","loss":1,"extra_ms":0}"#, [false; 3]),
+        ] {
+            let fault = open(&planet, request).unwrap();
+            assert_eq!([0, 1, 2].map(|region| fault[0].silences(RegionNo(region))), silenced, "{request}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_router_can_do_is_refused_on_loopback() {
+        let planet = Planet::new(3, Seed(5)).unwrap();
+        for (kind, rest) in [
+            ("ecmp_leg", r#""from":"fra","to":"sin","share":0.5"#),
+            ("route_change", r#""from":"fra","to":"sin","extra_ms":5"#),
+            ("agent_partition", r#""region":"fra""#),
+        ] {
+            let refusal = open(&planet, &format!(r#"{{"kind":"{kind}",{rest}}}"#)).unwrap_err();
+            let detail = format!("{kind} is felt where packets are routed; this planet runs with --mode loopback");
+            assert_eq!((refusal.code(), refusal.to_string()), ("router_mode_only", detail));
         }
     }
 
@@ -424,6 +527,7 @@ mod tests {
                 "out_of_range",
                 "period_s is 0; allowed: 0.1 to 86400",
             ),
+            (r#"{"kind":"ecmp_leg","from":"fra","to":"iad","share":2}"#, "out_of_range", "share is 2; allowed: 0 to 1"),
             (r#"{"kind":"uplink","region":"fra","loss":0.1}"#, "malformed_fault", "missing field `extra_ms`"),
             (
                 r#"{"kind":"region_down","region":"fra","loss":1}"#,

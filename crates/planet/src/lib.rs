@@ -20,6 +20,7 @@ pub mod handshakes;
 pub mod lateness;
 pub mod loss;
 pub mod model;
+pub mod packet;
 pub mod places;
 pub mod queue;
 pub mod ready;
@@ -28,7 +29,8 @@ pub mod site;
 pub mod streams;
 pub mod truth;
 pub mod visit;
+pub mod ways;
 pub mod world;
 
-pub use model::{Planet, RegionNo, Source, TargetNo};
+pub use model::{Mode, Planet, RegionNo, Source, TargetNo};
 pub use seed::Seed;

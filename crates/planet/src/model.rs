@@ -15,17 +15,28 @@ use crate::places::{PLACES, Place};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planet {
     seed: Seed,
+    mode: Mode,
     regions: Vec<Region>,
     targets: Vec<Target>,
     /// From each region to each region, row by row.
     links: Vec<Link>,
 }
 
+/// What delays and loses on the way between regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nothing: endpoints delay their answers by who asks.
+    Loopback,
+    /// The planet, through which every packet goes.
+    Router,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
     pub name: RegionName,
     pub at: Coordinates,
-    /// Agents of the region ask from here, and its servers listen here.
+    /// Agents of the region ask from here.
     pub address: Ipv4Addr,
     pub users: u32,
 }
@@ -35,6 +46,8 @@ pub struct Target {
     pub id: TargetId,
     pub service: Service,
     pub region: RegionNo,
+    /// On loopback that of its region; where packets are routed one of its own, by which a ping tells whom it means.
+    pub address: Ipv4Addr,
 }
 
 /// What a target does, and with it what it speaks.
@@ -87,7 +100,7 @@ pub struct WrongSize {
 }
 
 /// What stands in a region that holds servers.
-const SERVERS: [(&str, Service); 4] =
+const FLEET: [(&str, Service); 4] =
     [("gateway", Service::Gateway), ("voice-1", Service::Voice), ("voice-2", Service::Voice), ("cdn", Service::Cdn)];
 /// The region in which the origin of all CDN edges stands.
 const ORIGIN: RegionNo = RegionNo(0);
@@ -95,16 +108,25 @@ const ORIGIN: RegionNo = RegionNo(0);
 const ORIGIN_WORK_MS: f64 = 40.0;
 
 impl Planet {
+    /// On loopback.
     pub fn new(size: usize, seed: Seed) -> Result<Self, WrongSize> {
+        Self::with(Mode::Loopback, size, seed)
+    }
+
+    pub fn with(mode: Mode, size: usize, seed: Seed) -> Result<Self, WrongSize> {
         let places = PLACES.get(..size).filter(|places| !places.is_empty()).ok_or(WrongSize { found: size })?;
-        let regions = places.iter().enumerate().map(|(index, place)| region(index, place, seed)).collect();
+        let regions = places.iter().enumerate().map(|(index, place)| region(mode, index, place, seed)).collect();
         let link = |source: &Place, region: &Place| link(source, region, seed);
         let links = places.iter().flat_map(|source| places.iter().map(move |region| link(source, region))).collect();
-        Ok(Self { seed, regions, targets: targets(places, seed), links })
+        Ok(Self { seed, mode, regions, targets: targets(mode, places, seed), links })
     }
 
     pub fn seed(&self) -> Seed {
         self.seed
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub fn regions(&self) -> &[Region] {
@@ -170,6 +192,11 @@ impl Planet {
         self.link_between(edge.region, ORIGIN).delay.base_ms + ORIGIN_WORK_MS
     }
 
+    /// The collector stands where the origin does.
+    pub fn link_to_collector(&self, source: RegionNo) -> Link {
+        self.link_between(source, ORIGIN)
+    }
+
     fn link_between(&self, source: RegionNo, region: RegionNo) -> Link {
         self.links[source.0 * self.regions.len() + region.0]
     }
@@ -199,29 +226,53 @@ impl From<RegionNo> for Source {
     }
 }
 
-fn region(index: usize, place: &Place, seed: Seed) -> Region {
-    let third = u8::try_from(index + 1).expect("the table of places is shorter than 255");
+/// RFC 2544's network for trials of what lies between networks: agents in its lower half, servers in its upper. One namespace
+/// holds one half, so the other is always behind the planet.
+pub const AGENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+pub const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
+/// The prefix of either.
+pub const HALF: u8 = 16;
+/// Where agents find the collector.
+pub const COLLECTOR: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
+
+/// Its place among the regions, as a byte of an address.
+fn third(index: usize) -> u8 {
+    u8::try_from(index + 1).expect("the table of places is shorter than 255")
+}
+
+fn region(mode: Mode, index: usize, place: &Place, seed: Seed) -> Region {
     // Between 20,000 and 2,000,000, small regions being as common as large ones.
     let thousands = 20.0 * 10_f64.powf(seed.within(0.0..2.0, &["users", place.name]));
     Region {
         name: place.name.parse().expect("the table of places holds names"),
         at: place.at,
-        address: Ipv4Addr::new(127, 77, third, 1),
+        address: match mode {
+            Mode::Loopback => Ipv4Addr::new(127, 77, third(index), 1),
+            Mode::Router => Ipv4Addr::new(198, 18, third(index), 1),
+        },
         users: thousands as u32 * 1000,
     }
 }
 
 /// Servers stand in two thirds of the regions: the others are sources only.
-fn targets(places: &[Place], seed: Seed) -> Vec<Target> {
+fn targets(mode: Mode, places: &[Place], seed: Seed) -> Vec<Target> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by_key(|&index| seed.hash(&["servers", places[index].name]));
     let mut hosts = order[..(places.len() * 2).div_ceil(3)].to_vec();
     hosts.sort_unstable();
     let servers = |index: usize| {
-        SERVERS.map(|(name, service)| Target {
+        let mut last = 0;
+        FLEET.map(|(name, service)| Target {
             id: format!("{}-{name}", places[index].name).parse().expect("a place and a server make a name"),
             service,
             region: RegionNo(index),
+            address: match mode {
+                Mode::Loopback => Ipv4Addr::new(127, 77, third(index), 1),
+                Mode::Router => {
+                    last += 1;
+                    Ipv4Addr::new(198, 19, third(index), last)
+                }
+            },
         })
     };
     hosts.into_iter().flat_map(servers).collect()
@@ -262,7 +313,7 @@ mod tests {
     fn two_thirds_of_the_regions_hold_a_gateway_two_voice_servers_and_an_edge() {
         for size in 1..=PLACES.len() {
             let planet = planet(size, 9);
-            assert_eq!(planet.targets.len(), (size * 2).div_ceil(3) * SERVERS.len());
+            assert_eq!(planet.targets.len(), (size * 2).div_ceil(3) * FLEET.len());
         }
         let ids: Vec<_> = planet(1, 1).targets.iter().map(|target| target.id.to_string()).collect();
         assert_eq!(ids, ["iad-gateway", "iad-voice-1", "iad-voice-2", "iad-cdn"]);
@@ -271,8 +322,7 @@ mod tests {
     #[test]
     fn what_the_origin_adds_grows_with_the_way_to_it() {
         let planet = planet(8, 1);
-        let edge =
-            |region: usize| Target { id: "edge".parse().unwrap(), service: Service::Cdn, region: RegionNo(region) };
+        let edge = |region: usize| Target { region: RegionNo(region), ..planet.targets[3].clone() };
         assert!((planet.origin_ms(&edge(0)) - 40.5).abs() < 1e-9);
         assert!(planet.origin_ms(&edge(2)) > 200.0, "Singapore is far from Virginia");
     }
@@ -299,6 +349,19 @@ mod tests {
         assert_eq!(planet.source_at("127.77.2.1".parse().unwrap()), Source::Region(RegionNo(1)));
         assert_eq!(planet.source_at("127.77.9.1".parse().unwrap()), Source::Unknown);
         assert_eq!(planet.source_at("127.0.0.1".parse().unwrap()), Source::Unknown);
+    }
+
+    #[test]
+    fn between_namespaces_every_target_has_an_address_of_its_own() {
+        let planet = Planet::with(Mode::Router, 32, Seed(1)).unwrap();
+        let mut addresses: Vec<_> = planet.targets.iter().map(|target| target.address).collect();
+        assert_eq!(addresses[..4], [1, 2, 3, 4].map(|last| Ipv4Addr::new(198, 19, 1, last)));
+        addresses.extend(planet.regions.iter().map(|region| region.address));
+        addresses.extend([AGENTS, SERVERS, COLLECTOR]);
+        let all = addresses.len();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), all);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Site {
     pub fn bind(planet: &Planet) -> io::Result<Self> {
         let mut site = Self { reflectors: Vec::new(), doors: Vec::new(), addresses: Vec::new() };
         for (place, target) in planet.targets().iter().enumerate() {
-            let (udp, tcp) = pair(planet.region(target.region).address)?;
+            let (udp, tcp) = pair(target.address)?;
             let no = TargetNo(place);
             site.addresses.push(udp.local_addr()?);
             site.doors.push(Door { target: no, service: target.service, socket: tcp, open: false });

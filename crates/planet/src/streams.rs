@@ -50,13 +50,12 @@ pub struct Servers {
 impl Servers {
     pub fn new(planet: &Planet, authority: &Authority, kind: Kind) -> Result<Self, authority::Error> {
         let server = |target: &Target| {
-            let address = planet.region(target.region).address;
             let (alpn, speaks) = match target.service {
                 Service::Voice => return Ok(None),
                 Service::Gateway => (&[][..], Speaks::Gateway(kind)),
                 Service::Cdn => (&cdn::ALPN[..], Speaks::Http(Arc::default())),
             };
-            Ok(Some(Server { tls: authority.server(address, alpn)?, speaks }))
+            Ok(Some(Server { tls: authority.server(target.address, alpn)?, speaks }))
         };
         Ok(Self { servers: planet.targets().iter().map(server).collect::<Result<_, authority::Error>>()? })
     }

@@ -86,7 +86,9 @@ impl Truth {
         let mut later_ms = 0.0;
         for effect in faults.iter().filter_map(|fault| fault.upon(path, now)) {
             match effect {
-                Effect::Down => return Self { up: false, loss: 1.0, delay: None },
+                Effect::Down | Effect::Dark => return Self { up: false, loss: 1.0, delay: None },
+                // Over many flows.
+                Effect::Leg { share } => losses.push(share),
                 Effect::Impaired { loss, extra_ms } => {
                     losses.push(loss);
                     later_ms += extra_ms;

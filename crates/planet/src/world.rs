@@ -102,8 +102,8 @@ impl World {
         let mut extra_ms = 0.0;
         for fault in faults {
             match fault.upon(path, at) {
-                None | Some(Effect::ColdCache) => {}
-                Some(Effect::Down) => return Passage::Stopped(Reason::Down),
+                None | Some(Effect::ColdCache | Effect::Leg { .. }) => {}
+                Some(Effect::Down | Effect::Dark) => return Passage::Stopped(Reason::Down),
                 Some(Effect::Impaired { loss, extra_ms: extra }) => {
                     lost |= fortune.faults.entry(fault.id).or_default().loses(loss, &mut fortune.rng);
                     extra_ms += extra;

@@ -51,7 +51,7 @@ fn what_cannot_be_done_is_answered_with_a_problem() {
         "code": "unknown_region",
     });
     assert_eq!((status, problem), (400, expected));
-    let (status, problem) = planet.post("/faults", r#"{"kind":"ecmp_leg"}"#);
+    let (status, problem) = planet.post("/faults", r#"{"kind":"earthquake"}"#);
     assert_eq!((status, &problem["code"]), (400, &json!("malformed_fault")));
     assert!(problem["detail"].as_str().unwrap().contains("`region_down`"), "{problem}");
     for missing in ["/faults/1", "/faults/first", "/nowhere"] {
