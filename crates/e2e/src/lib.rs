@@ -7,8 +7,8 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use process::{Binary, Process};
-pub use world::{Planet, World, WorldOptions};
+pub use process::{Binary, Namespace, Process};
+pub use world::{Mode, Planet, World, WorldOptions};
 
 /// Tries again until there is an answer or the deadline has passed.
 pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {

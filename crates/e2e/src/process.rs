@@ -1,6 +1,6 @@
 //! One of our binaries, running. It is ended by its own PID, at the latest when the value is dropped.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,6 +20,14 @@ pub enum Binary {
     Planet,
     Collector,
     Agent,
+}
+
+/// Where a planet that routes tells how to come into one of its regions.
+#[derive(Debug)]
+pub struct Namespace {
+    pub net: PathBuf,
+    /// Only there if the planet has no privileges.
+    pub user: PathBuf,
 }
 
 #[derive(Debug)]
@@ -53,18 +61,37 @@ impl Process {
         dir: &Path,
         args: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Self> {
-        let program = binary.path(programs)?;
+        Self::start_by(Command::new(binary.path(programs)?), name, dir, args)
+    }
+
+    /// As [`Self::start`], in a network namespace.
+    pub fn start_in<A: AsRef<OsStr>>(
+        namespace: &Namespace,
+        (binary, programs): (Binary, &Path),
+        name: &str,
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
+        let mut enter = Command::new("nsenter");
+        if namespace.user.exists() {
+            enter.arg("--preserve-credentials").arg(option("--user=", &namespace.user));
+        }
+        enter.arg(option("--net=", &namespace.net)).arg(binary.path(programs)?);
+        Self::start_by(enter, name, dir, args)
+    }
+
+    fn start_by<A: AsRef<OsStr>>(
+        mut program: Command,
+        name: &str,
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file =
             File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
         let out = file.try_clone().context("share the log file")?;
-        let child = Command::new(&program)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        program.args(args).stdin(Stdio::null()).stdout(out).stderr(file);
+        let child = program.spawn().with_context(|| format!("start {}", program.get_program().display()))?;
         Ok(Self { child, name: name.to_owned(), log })
     }
 
@@ -118,4 +145,10 @@ impl Drop for Process {
             drop(self.child.wait());
         }
     }
+}
+
+fn option(name: &str, value: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(value);
+    option
 }

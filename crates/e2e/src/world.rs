@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http;
-use crate::process::{Binary, Process};
+use crate::process::{Binary, Namespace, Process};
 use crate::until;
 
 #[derive(Debug, Clone)]
 pub struct WorldOptions {
+    pub mode: Mode,
     pub regions: usize,
     pub seed: u64,
     /// Where the planet's control and the collector listen; port 0 takes a free one.
@@ -26,6 +27,13 @@ pub struct WorldOptions {
     pub collector: String,
     /// The folder with our binaries: `target/<profile>`.
     pub programs: PathBuf,
+}
+
+/// Of the planet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Loopback,
+    Router,
 }
 
 #[derive(Debug)]
@@ -41,6 +49,7 @@ pub struct World {
     collector: Option<Process>,
     agents: BTreeMap<String, Process>,
     listen: String,
+    mode: Mode,
     programs: PathBuf,
     dir: TempDir,
 }
@@ -51,7 +60,15 @@ impl Default for WorldOptions {
         let test = std::env::current_exe().unwrap_or_default();
         let programs = test.ancestors().nth(2).unwrap_or(&test).to_owned();
         let any = || "127.0.0.1:0".to_owned();
-        Self { regions: 8, seed: 1, control: any(), listen: any(), collector: String::new(), programs }
+        Self {
+            mode: Mode::Loopback,
+            regions: 8,
+            seed: 1,
+            control: any(),
+            listen: any(),
+            collector: String::new(),
+            programs,
+        }
     }
 }
 
@@ -66,7 +83,8 @@ impl World {
         let config = fs::read_to_string(&file).context("read the collector's configuration")?;
         fs::write(&file, config + &options.collector).context("add to the collector's configuration")?;
         let programs = options.programs.clone();
-        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, programs, dir };
+        let mode = options.mode;
+        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, mode, programs, dir };
         world.start_collector()?;
         for region in world.planet.regions()? {
             world.start_agent(&region)?;
@@ -88,9 +106,16 @@ impl World {
     pub fn start_agent(&mut self, region: &str) -> anyhow::Result<()> {
         let config = self.file(&format!("agent-{region}.toml"));
         let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let name = format!("agent-{region}");
-        self.agents
-            .insert(region.to_owned(), Process::start((Binary::Agent, &self.programs), &name, self.dir.path(), args)?);
+        let (name, program, dir) = (format!("agent-{region}"), (Binary::Agent, &*self.programs), self.dir.path());
+        let agent = match self.mode {
+            Mode::Loopback => Process::start(program, &name, dir, args)?,
+            Mode::Router => {
+                let net = dir.join("net");
+                let namespace = Namespace { net: net.join(region), user: net.join("user") };
+                Process::start_in(&namespace, program, &name, dir, args)?
+            }
+        };
+        self.agents.insert(region.to_owned(), agent);
         Ok(())
     }
 
@@ -168,6 +193,13 @@ impl Planet {
         let address = dir.join("planet.address");
         let args = [
             "run".to_owned(),
+            format!(
+                "--mode={}",
+                match options.mode {
+                    Mode::Loopback => "loopback",
+                    Mode::Router => "router",
+                }
+            ),
             format!("--regions={}", options.regions),
             format!("--seed={}", options.seed),
             format!("--control={}", options.control),

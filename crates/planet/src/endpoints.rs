@@ -8,9 +8,12 @@ use tokio::sync::mpsc;
 
 use crate::authority::{self, Authority};
 use crate::control::Control;
+use crate::files::Collector;
+use crate::network::Routed;
 use crate::site::Site;
 use crate::streams::Servers;
-use crate::{crossing, driver, handshakes, streams};
+use crate::ways::Mischief;
+use crate::{crossing, driver, handshakes, network, relay, router, streams};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +21,8 @@ pub enum Error {
     Bell(#[source] std::io::Error),
     #[error("start a thread")]
     Thread(#[source] std::io::Error),
+    #[error(transparent)]
+    Network(#[from] network::Error),
     #[error(transparent)]
     Authority(#[from] authority::Error),
 }
@@ -45,4 +50,18 @@ pub fn start(
     let (control, shutdown) = shared();
     tasks.spawn("streams", streams::run(control, servers, crossings, arrivals, shutdown));
     Ok(())
+}
+
+/// Starts what stands between agents and endpoints, and takes agents' reports on to the collector.
+pub fn route(
+    tasks: &Tasks,
+    control: &Arc<Control>,
+    routed: Routed,
+    collector: Collector,
+    mischief: Mischief,
+) -> Result<(), Error> {
+    let door = routed.listen(collector.0.port())?;
+    tasks.spawn("relay", relay::run(door, collector.0, tasks.shutdown()));
+    let (control, shutdown) = (Arc::clone(control), tasks.shutdown());
+    tasks.thread("router", move || router::run(&control, &routed, mischief, &shutdown)).map_err(Error::Thread)
 }

@@ -23,6 +23,8 @@ pub struct Files<'a> {
     /// Of the targets, in their order.
     pub addresses: &'a [SocketAddr],
     pub collector: Collector,
+    /// The same, as its agents reach it.
+    pub seen_by_agents: Collector,
     /// The certificate of the planet's authority, in PEM.
     pub ca: &'a str,
 }
@@ -154,7 +156,7 @@ impl Files<'_> {
             region: &region.name,
             data_dir: data_dir(dir, &agent)?,
             agent,
-            collector: self.collector.to_string(),
+            collector: self.seen_by_agents.to_string(),
             source_address: region.address,
             target: self.targets().map(|(target, address)| self.probed(target, address, &ca_file)).collect(),
         })
@@ -251,7 +253,7 @@ mod tests {
         let planet = Planet::new(1, Seed(1)).unwrap();
         let addresses = [1001, 1002, 1003, 1004].map(|port| SocketAddr::from(([127, 77, 1, 1], port)));
         let collector = "http://127.0.0.1:8460".parse().unwrap();
-        let files = Files { planet: &planet, addresses: &addresses, collector, ca: "" };
+        let files = Files { planet: &planet, addresses: &addresses, collector, seen_by_agents: collector, ca: "" };
         let dir = Path::new("/srv/planet");
         insta::assert_snapshot!("collector", toml::to_string(&files.collector_file(dir).unwrap()).unwrap());
         let agent = files.agent_file(dir, &planet.regions()[0]).unwrap();
@@ -265,7 +267,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let collector = Collector(SocketAddr::from(([127, 0, 0, 1], 1)));
         for _again in 0..2 {
-            Files { planet: &planet, addresses: &addresses, collector, ca: "-----\n" }.write(dir.path()).unwrap();
+            let ca = "-----\n";
+            let files = Files { planet: &planet, addresses: &addresses, collector, seen_by_agents: collector, ca };
+            files.write(dir.path()).unwrap();
         }
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();

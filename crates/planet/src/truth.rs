@@ -1,5 +1,6 @@
 //! What is true of a path now, stated from the same numbers that packets are drawn from.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use runtime::Mono;
@@ -9,7 +10,7 @@ use telemetry::{RegionName, TargetId};
 use crate::delay::Delay;
 use crate::faults::{Effect, Fault};
 use crate::loss::compose;
-use crate::model::{Path, Planet, Service};
+use crate::model::{Mode, Path, Planet, Service};
 
 /// Loss and delay of a path with the faults in force.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,19 +27,42 @@ pub struct Truth {
 #[derive(Debug, Serialize)]
 pub struct Document<'a> {
     seed: u64,
+    mode: Mode,
+    /// By probe and phase. On loopback what is undelayed takes none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    round_trips: BTreeMap<&'static str, u8>,
     regions: Vec<RegionRow<'a>>,
     targets: Vec<TargetRow<'a>>,
     paths: Vec<PathRow<'a>>,
 }
 
 /// Without our delays and losses: what the kernel answers, and what comes in the same breath as what was delayed.
-const fn undelayed(service: Service) -> &'static [&'static str] {
+const fn undelayed(mode: Mode, service: Service) -> &'static [&'static str] {
     match service {
+        _ if matches!(mode, Mode::Router) => &[],
         Service::Gateway => &["icmp", "tcp", "websocket/connect", "websocket/hello"],
         Service::Voice => &["icmp", "tcp"],
         Service::Cdn => &["icmp", "tcp", "http/connect", "http/transfer"],
     }
 }
+
+/// How many round trips of the path each phase takes where packets are routed, if nothing is lost; what takes none comes in the
+/// same breath as what came before. TCP shakes hands in one, and so does TLS 1.3, whose server says all it has to in one flight.
+const ROUND_TRIPS: [(&str, u8); 13] = [
+    ("icmp/rtt", 1),
+    ("tcp/connect", 1),
+    ("voice/rtt", 1),
+    ("voice/discovery", 1),
+    ("websocket/connect", 1),
+    ("websocket/tls", 1),
+    ("websocket/upgrade", 1),
+    ("websocket/hello", 0),
+    ("websocket/heartbeat", 1),
+    ("http/connect", 1),
+    ("http/tls", 1),
+    ("http/first_byte", 1),
+    ("http/transfer", 0),
+];
 
 #[derive(Debug, Serialize)]
 struct RegionRow<'a> {
@@ -130,10 +154,15 @@ impl<'a> Document<'a> {
                 loss: truth.loss,
                 rtt_ms: Quantiles::of(truth.delay),
                 jitter_ms: truth.delay.map(Delay::jitter_ms),
-                undelayed: undelayed(path.target.service),
+                undelayed: undelayed(planet.mode(), path.target.service),
             }
         });
-        Self { seed: planet.seed().0, regions: regions.collect(), targets: targets.collect(), paths: paths.collect() }
+        let (regions, targets, paths) = (regions.collect(), targets.collect(), paths.collect());
+        let round_trips = match planet.mode() {
+            Mode::Loopback => BTreeMap::new(),
+            Mode::Router => ROUND_TRIPS.into(),
+        };
+        Self { seed: planet.seed().0, mode: planet.mode(), round_trips, regions, targets, paths }
     }
 }
 
@@ -177,6 +206,30 @@ mod tests {
         let base = |faults: &[Fault]| Truth::of(&planet, edge, faults, Mono(0)).delay.unwrap().base_ms;
         let added = base(&book.active()) - base(&[]);
         assert!((added - planet.origin_ms(edge.target)).abs() < 1e-9 && added > 200.0, "{added}");
+    }
+
+    #[test]
+    fn where_packets_are_routed_nothing_is_undelayed_and_each_phase_has_its_round_trips() {
+        let planet = Planet::with(Mode::Router, 1, Seed(1)).unwrap();
+        let addresses = [SocketAddr::from(([198, 19, 1, 1], 1)); 4];
+        let document = serde_json::to_value(Document::new(&planet, &addresses, &[], Mono(0))).unwrap();
+        assert_eq!(document["mode"], "router");
+        assert!(document["paths"].as_array().unwrap().iter().all(|path| path["undelayed"] == serde_json::json!([])));
+        assert_eq!(document["round_trips"]["websocket/tls"], 1);
+        assert_eq!(document["round_trips"]["http/transfer"], 0);
+    }
+
+    #[test]
+    fn a_leg_loses_its_share_of_flows() {
+        let planet = Planet::with(Mode::Router, 3, Seed(5)).unwrap();
+        let path = planet.path(Source::Region(RegionNo(1)), TargetNo(0));
+        let before = Truth::of(&planet, path, &[], Mono(0));
+        let book = Book::default();
+        let leg = Request::EcmpLeg { from: "fra".to_owned(), to: "iad".to_owned(), share: 0.25 };
+        book.open(&planet, leg, Mono(0), Wall(0)).unwrap();
+        let after = Truth::of(&planet, path, &book.active(), Mono(0));
+        assert!((after.loss - (1.0 - 0.75 * (1.0 - before.loss))).abs() < 1e-12);
+        assert_eq!(after.delay, before.delay);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use protocols::voice::{self, Answer};
 use rand_pcg::Pcg64Mcg;
 use runtime::Mono;
 
-use crate::faults::{Effect, Fault, FaultId};
+use crate::faults::{self, Effect, Fault, FaultId};
 use crate::loss::Chain;
-use crate::model::{Link, Path, Planet, Source, TargetNo};
+use crate::model::{Link, Mode, Path, Planet, Source, TargetNo};
 
 /// The planet, and where each of its chances stands.
 #[derive(Debug)]
@@ -94,6 +94,11 @@ impl World {
     /// Draws what becomes of the next packet of that path.
     pub fn pass(&mut self, source: Source, target: TargetNo, at: Mono, faults: &[Fault]) -> Passage {
         let path = self.planet.path(source, target);
+        if self.planet.mode() == Mode::Router {
+            // The way was long before it came here.
+            let up = faults::is_up(path, faults, at);
+            return if up { Passage::Through(Duration::ZERO) } else { Passage::Stopped(Reason::Down) };
+        }
         let fortune = &mut self.paths[self.planet.row(source, target)];
         fortune.faults.retain(|id, _| faults.iter().any(|fault| fault.id == *id));
 
@@ -210,6 +215,20 @@ mod tests {
         assert_eq!(ping(&mut world, FRA, 0, &down), Err(Reason::Down));
         assert_eq!(ping(&mut world, Source::Unknown, 0, &down), Err(Reason::Down));
         assert!(ping(&mut world, Source::Unknown, 1, &down).is_ok());
+    }
+
+    #[test]
+    fn behind_a_router_it_answers_at_once_or_not_at_all() {
+        let planet = Arc::new(Planet::with(Mode::Router, 8, Seed(3)).unwrap());
+        let id = planet.targets()[0].id.clone();
+        let requests = [
+            Request::Slow { region: "iad".to_owned(), service: "voice".to_owned(), extra_ms: 9.0 },
+            Request::TargetDown { target: id.to_string() },
+        ];
+        let faults = faults(&planet, requests);
+        let mut world = World::new(planet);
+        assert_eq!(ping(&mut world, FRA, 0, &faults), Err(Reason::Down));
+        assert_eq!(ping(&mut world, FRA, 1, &faults), Ok(Duration::ZERO));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use e2e::{World, WorldOptions};
+use e2e::{Mode, World, WorldOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cargo::{self, PROFILE};
@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Another seed is another planet.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The planet routes every packet between network namespaces: as root, or where user namespaces are allowed.
+    #[arg(long)]
+    router: bool,
     /// Faults to play; see config/demo-faults.toml.
     #[arg(long)]
     fault_script: Option<PathBuf>,
@@ -56,6 +59,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
 
     let world = World::start(&WorldOptions {
+        mode: if options.router { Mode::Router } else { Mode::Loopback },
         regions: options.regions,
         seed: options.seed,
         control: "127.0.0.1:8470".to_owned(),

@@ -9,11 +9,19 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_TEST: [Tool; 4] =
-    [("chromium", "chromium"), ("nginx", "nginx-light"), ("prometheus", "prometheus"), ("turnserver", "coturn")];
+pub(crate) const TO_TEST: [Tool; 7] = [
+    ("chromium", "chromium"),
+    ("nginx", "nginx-light"),
+    ("prometheus", "prometheus"),
+    ("turnserver", "coturn"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
+];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
-    let missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
@@ -29,7 +37,7 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the path or from where Debian puts servers; some say their version to `-v` alone.
+/// From the path or from where Debian puts servers; some say their version to `-v` or `-V` alone.
 fn runs(program: &str) -> bool {
     let quiet = || Stdio::null();
     let tells = |program: &str, flag| {
@@ -37,7 +45,7 @@ fn runs(program: &str) -> bool {
         command.arg(flag).stdin(quiet()).stdout(quiet()).stderr(quiet()).status().is_ok_and(|it| it.success())
     };
     let places = [program.to_owned(), format!("/usr/sbin/{program}")];
-    places.iter().any(|place| ["--version", "-v"].into_iter().any(|flag| tells(place, flag)))
+    places.iter().any(|place| ["--version", "-v", "-V"].into_iter().any(|flag| tells(place, flag)))
 }
 
 fn is_root() -> bool {

@@ -54,10 +54,37 @@ fn it_says_ready_serves_and_ends_well_when_told_to() {
     assert!(process.0.wait().unwrap().success());
 }
 
-#[test]
-fn router_mode_is_refused_with_what_is_allowed() {
-    let output = planet(&["--mode", "router"]).output().unwrap();
-    assert!(!output.status.success());
+/// Runs a planet as the root of a user namespace, after a few commands. What it says when it cannot start.
+fn refusal(commands: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let planet = planet(&["--mode", "router", "--write-config", dir.path().to_str().unwrap()]);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", commands]);
+    let output = command.arg(planet.get_program()).args(planet.get_args()).output().unwrap();
     let logs = String::from_utf8(output.stderr).unwrap();
-    assert!(logs.contains("allowed: --mode loopback"), "{logs}");
+    assert!(!output.status.success(), "{logs}");
+    logs
+}
+
+#[test]
+fn who_may_not_make_namespaces_is_told_what_is_missing() {
+    let without_capabilities = "echo 0 > /proc/sys/user/max_user_namespaces
+        exec setpriv --bounding-set=-all --inh-caps=-all \"$0\" \"$@\"";
+    let logs = refusal(without_capabilities);
+    for told in ["no network namespace can be made here", "CAP_SYS_ADMIN", "user.max_user_namespaces"] {
+        assert!(logs.contains(told), "{logs}");
+    }
+}
+
+#[test]
+fn where_there_are_no_tun_devices_it_says_so() {
+    let logs = refusal("mount -t tmpfs none /dev/net && exec \"$0\" \"$@\"");
+    assert!(logs.contains("/dev/net/tun cannot be opened") && logs.contains("modprobe tun"), "{logs}");
+}
+
+#[test]
+fn router_mode_asks_where_to_write_how_its_regions_are_entered() {
+    let output = planet(&["--mode", "router"]).output().unwrap();
+    let logs = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && logs.contains("--write-config"), "{logs}");
 }
