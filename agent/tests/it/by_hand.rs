@@ -1,15 +1,11 @@
 //! `probe`: the real binary against servers that do not do what they should.
 
-use std::net::UdpSocket;
 use std::process::Output;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::commands::agent;
+use crate::server::Server;
 
 /// What `probe --json` says, and its exit code.
 pub(crate) fn probe(arguments: &[&str]) -> (Value, Option<i32>) {
@@ -19,40 +15,13 @@ pub(crate) fn probe(arguments: &[&str]) -> (Value, Option<i32>) {
     (told, output.status.code())
 }
 
-/// A name server that gives each query to `answers`, which may answer it, hold it back, or both; until it is dropped.
-pub(crate) struct NameServer {
-    pub(crate) address: String,
-    over: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl NameServer {
-    pub(crate) fn start(mut answers: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let address = socket.local_addr().unwrap().to_string();
-        let (over, ready) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
-        let (stop, begun) = (over.clone(), ready.clone());
-        let thread = thread::spawn(move || {
-            begun.wait();
-            while !stop.load(Ordering::Relaxed) {
-                let mut packet = [0; 512];
-                let Ok((length, from)) = socket.recv_from(&mut packet) else { continue };
-                for answer in answers(packet[..length].to_vec()) {
-                    socket.send_to(&answer, from).unwrap();
-                }
-            }
-        });
-        ready.wait();
-        Self { address, over, thread: Some(thread) }
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.take().map(thread::JoinHandle::join);
-    }
+/// A name server that gives each query to `answers`, which may answer it, hold it back, or both.
+pub(crate) fn name_server(mut answers: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Server {
+    Server::start(move |socket, query, from| {
+        for answer in answers(query.to_vec()) {
+            socket.send_to(&answer, from).unwrap();
+        }
+    })
 }
 
 /// The query as an answer with that code, and one A record where the code has nothing against it.
@@ -66,7 +35,7 @@ pub(crate) fn answer(mut query: Vec<u8>, code: u8) -> Vec<u8> {
 
 #[test]
 fn a_name_server_is_asked_as_often_as_was_said_and_every_answer_counts() {
-    let server = NameServer::start(|query| vec![answer(query, 0)]);
+    let server = name_server(|query| vec![answer(query, 0)]);
     let (told, code) = probe(&["dns", &server.address, "--name", "www.example.com", "--count", "20", "--every", "5ms"]);
     assert_eq!((&told["sent"], &told["received"], &told["lost"]), (&20.into(), &20.into(), &0.into()), "{told}");
     assert_eq!((&told["kind"], &told["address"]), (&"dns".into(), &server.address.clone().into()));
@@ -78,7 +47,7 @@ fn a_name_server_is_asked_as_often_as_was_said_and_every_answer_counts() {
 #[test]
 fn a_name_that_is_not_there_is_told_from_a_server_that_fails() {
     for (code, reason) in [(3, "dns"), (2, "status"), (5, "status")] {
-        let server = NameServer::start(move |query| vec![answer(query, code)]);
+        let server = name_server(move |query| vec![answer(query, code)]);
         let (told, exit) = probe(&["dns", &server.address, "--name", "nobody.example.com", "--count", "2"]);
         assert_eq!((&told["errors"][reason], &told["received"]), (&2.into(), &0.into()), "{told}");
         assert_eq!(exit, Some(1));
@@ -88,7 +57,7 @@ fn a_name_that_is_not_there_is_told_from_a_server_that_fails() {
 #[test]
 fn an_answer_after_its_timeout_is_late_and_one_to_nothing_that_was_asked_is_none() {
     let mut held = None;
-    let server = NameServer::start(move |query| {
+    let server = name_server(move |query| {
         let good = answer(query, 0);
         let mut other_id = good.clone();
         other_id[0] ^= 1;

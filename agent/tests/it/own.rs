@@ -1,5 +1,6 @@
 //! The agent's own metrics and spans, from the real binary to an OTLP endpoint.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,8 @@ use axum::routing::post;
 use axum::{Router, serve};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, metric, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tempfile::TempDir;
@@ -22,7 +24,7 @@ use crate::commands::{Running, agent_file, run};
 
 /// What an OTLP endpoint was sent.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Received>>);
+pub(crate) struct Receiver(Arc<Mutex<Received>>);
 
 #[derive(Default)]
 struct Received {
@@ -31,7 +33,7 @@ struct Received {
 }
 
 impl Receiver {
-    async fn listen(&self, tasks: &mut JoinSet<()>) -> String {
+    pub(crate) async fn listen(&self, tasks: &mut JoinSet<()>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = async |State(receiver): State<Self>, body: Bytes| {
@@ -53,6 +55,23 @@ impl Receiver {
         metrics.map(|metric| metric.name.clone()).collect()
     }
 
+    /// What a counter of ours stood at when it was last told, by the value of its one attribute.
+    pub(crate) fn counted(&self, name: &str) -> BTreeMap<String, u64> {
+        let received = self.0.lock().unwrap();
+        let resources = received.metrics.iter().flat_map(|request| &request.resource_metrics);
+        let metrics = resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics);
+        let mut counted = BTreeMap::new();
+        for metric in metrics.filter(|metric| metric.name == name) {
+            let Some(metric::Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+            assert_eq!(sum.aggregation_temporality, AggregationTemporality::Cumulative as i32);
+            for point in &sum.data_points {
+                let Some(number_data_point::Value::AsInt(value)) = point.value else { panic!("{point:?}") };
+                counted.insert(text(&point.attributes[0]), value.cast_unsigned());
+            }
+        }
+        counted
+    }
+
     fn spans(&self) -> Vec<String> {
         let received = self.0.lock().unwrap();
         let resources = received.traces.iter().flat_map(|request| &request.resource_spans);
@@ -66,11 +85,7 @@ impl Receiver {
         let metrics = received.metrics.iter().flat_map(|request| &request.resource_metrics);
         let spans = received.traces.iter().flat_map(|request| &request.resource_spans);
         let of = |resource: &Resource| {
-            let attribute = |attribute: &opentelemetry_proto::tonic::common::v1::KeyValue| {
-                let value = attribute.value.clone().unwrap().value.unwrap();
-                let any_value::Value::StringValue(text) = value else { panic!("{value:?}") };
-                format!("{}={text}", attribute.key)
-            };
+            let attribute = |attribute: &KeyValue| format!("{}={}", attribute.key, text(attribute));
             let mut all: Vec<_> = resource.attributes.iter().map(attribute).collect();
             all.sort();
             all
@@ -80,10 +95,22 @@ impl Receiver {
     }
 }
 
+fn text(attribute: &KeyValue) -> String {
+    let value = attribute.value.clone().unwrap().value.unwrap();
+    let any_value::Value::StringValue(text) = value else { panic!("{value:?}") };
+    text
+}
+
 /// An agent that probes a port on which nothing answers, and exports to there.
 fn exporting(folder: &TempDir, collector: &str, otlp: &str) -> Running {
-    let file = agent_file(folder, collector, "127.0.0.1:9", ["200ms", "50ms"]);
-    let mut text = fs::read_to_string(&file).unwrap();
+    exporting_about(folder, "127.0.0.1:9", collector, otlp)
+}
+
+/// An agent that probes voice at that address, patiently, and exports to there.
+pub(crate) fn exporting_about(folder: &TempDir, address: &str, collector: &str, otlp: &str) -> Running {
+    let file = agent_file(folder, collector, address, ["200ms", "50ms"]);
+    let text = fs::read_to_string(&file).unwrap();
+    let mut text = text.replace("kind = \"voice\"\n", "kind = \"voice\"\ntimeout = \"20s\"\n");
     write!(text, "[telemetry]\notlp = \"{otlp}\"\nevery = \"100ms\"\n").unwrap();
     fs::write(&file, text).unwrap();
     run(&file)

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use protocols::voice::answer;
 use serde_json::Value;
 
-use crate::by_hand::{NameServer, answer as named};
+use crate::by_hand::{answer as named, name_server};
 use crate::commands::agent;
 
 /// A terminal so wide, and the end that a program gets.
@@ -86,7 +86,7 @@ fn without_a_count_it_goes_on_until_ctrl_c_and_then_tells_what_it_has() {
 
 #[test]
 fn on_a_terminal_a_line_says_how_far_it_is_and_is_gone_when_the_summary_comes() {
-    let server = NameServer::start(|query| vec![named(query, 0)]);
+    let server = name_server(|query| vec![named(query, 0)]);
     let (screen, program) = terminal(78);
     let mut command = agent();
     command.args(["probe", "dns", &server.address, "--name", "www.example.com", "--count", "40", "--every", "10ms"]);
