@@ -26,8 +26,12 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where the binaries of [`PROFILE`] are: this program's own folder is that of another profile, beside it.
 pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    programs_of(PROFILE)
+}
+
+pub(crate) fn programs_of(profile: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("find this program")?;
-    Ok(this.ancestors().nth(2).unwrap_or(&this).join(PROFILE))
+    Ok(this.ancestors().nth(2).unwrap_or(&this).join(profile))
 }
 
 fn command() -> Command {

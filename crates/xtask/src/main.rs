@@ -1,7 +1,8 @@
-//! `cargo xtask demo | test`: each does all its own set-up.
+//! `cargo xtask demo | test | bench`: each does all its own set-up.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people at a terminal")]
 
+mod bench;
 mod cargo;
 mod demo;
 mod setup;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Options),
     /// Everything that CI checks.
     Test,
+    /// What we cost and how well we measure, beside the programs that do the same.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,5 +45,6 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Test => test::run(),
+        Command::Bench(options) => bench::run(&options),
     }
 }

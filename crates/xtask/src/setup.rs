@@ -18,6 +18,14 @@ pub(crate) const TO_TEST: [Tool; 7] = [
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
 ];
+pub(crate) const TO_BENCH: [Tool; 6] = [
+    ("fping", "fping"),
+    ("irtt", "irtt"),
+    ("ip", "iproute2"),
+    ("nginx", "nginx-light"),
+    ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"),
+    ("taskset", "util-linux"),
+];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let mut missing: Vec<_> = tools.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
@@ -37,7 +45,7 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the path or from where Debian puts servers; some say their version to `-v` or `-V` alone.
+/// From the path or from where Debian puts servers; some say their version to another word alone.
 fn runs(program: &str) -> bool {
     let quiet = || Stdio::null();
     let tells = |program: &str, flag| {
@@ -45,7 +53,7 @@ fn runs(program: &str) -> bool {
         command.arg(flag).stdin(quiet()).stdout(quiet()).stderr(quiet()).status().is_ok_and(|it| it.success())
     };
     let places = [program.to_owned(), format!("/usr/sbin/{program}")];
-    places.iter().any(|place| ["--version", "-v", "-V"].into_iter().any(|flag| tells(place, flag)))
+    places.iter().any(|place| ["--version", "-v", "-V", "version"].into_iter().any(|flag| tells(place, flag)))
 }
 
 fn is_root() -> bool {

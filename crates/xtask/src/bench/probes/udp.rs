@@ -1,0 +1,97 @@
+//! UDP round trips: our STAMP probes at our reflector, irtt at its server. Both take the time that the server needed out of
+//! the round trip. Our schedule's shortest interval is 10 ms, so 1 ms apart is ten targets at one address, by chance nearer
+//! and further apart; irtt's are even.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::super::agent::{Agent, Plan};
+use super::super::arena::Arena;
+use super::super::program::{Core, Program};
+use super::super::table::{Goal, Line};
+use super::quantile;
+
+const REFLECTOR: &str = "127.0.0.1:18862";
+const SERVER: &str = "127.0.0.1:18112";
+const EVERY: Duration = Duration::from_millis(10);
+const WARM_UP: Duration = Duration::from_secs(1);
+
+struct Seen {
+    cpu: f64,
+    p50: f64,
+    p99: f64,
+}
+
+pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
+    let reflector = reflector(arena)?;
+    let server = Program::start(
+        Core::Other,
+        ("irtt-server", "irtt".as_ref()),
+        ["server", "-b", SERVER, "-i", "50us", "-d", "10m"],
+        arena.dir.path(),
+    )?;
+    let mut lines = Vec::new();
+    for targets in [1_u32, 10] {
+        let apart = EVERY / targets;
+        let (ours, theirs) = (ours(arena, targets as usize)?, irtt(arena, apart)?);
+        let name = |what| format!("udp every {}, {what}", humantime::format_duration(apart));
+        lines.push(Line::new(name("CPU µs a probe"), ours.cpu, ("irtt", theirs.cpu), Goal::Times(0.1)));
+        lines.push(Line::new(name("RTT p50 µs"), ours.p50, ("irtt", theirs.p50), Goal::Times(1.0)));
+        lines.push(Line::new(name("RTT p99 µs"), ours.p99, ("irtt", theirs.p99), Goal::Times(1.0)));
+    }
+    server.stop()?;
+    reflector.stop()?;
+    Ok(lines)
+}
+
+/// Ours, with no limit to speak of.
+pub(super) fn reflector(arena: &Arena) -> anyhow::Result<Program> {
+    let program = arena.programs.join("isochrone-agent");
+    let args = ["reflect", "--listen", REFLECTOR, "--limit", "1000000"];
+    Program::start(Core::Other, ("reflector", &program), args, arena.dir.path())
+}
+
+pub(super) fn stamp(plan: Plan, targets: usize) -> Plan {
+    plan.add(std::iter::repeat_n(REFLECTOR.to_owned(), targets), "kind = \"stamp\"", EVERY)
+}
+
+fn ours(arena: &Arena, targets: usize) -> anyhow::Result<Seen> {
+    let mut agent = Agent::start(arena, &stamp(Plan::default(), targets))?;
+    let spent = agent.watch(arena.watch)?;
+    let cpu = agent.cpu_us(spent);
+    let told = agent.finish(0.001)?;
+    let at = |q| told.quantile_us("stamp rtt", q);
+    Ok(Seen { cpu, p50: at(0.5)?, p99: at(0.99)? })
+}
+
+fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
+    let file = arena.dir.path().join("irtt.json");
+    let [apart_text, length] = [apart, WARM_UP * 2 + arena.watch].map(|it| format!("{}ms", it.as_millis()));
+    let args = ["client", "-Q", "-i", &apart_text, "-d", &length, "-l", "64", "-o"].map(AsRef::as_ref);
+    let args = args.into_iter().chain([file.as_os_str(), SERVER.as_ref()]);
+    let mut client = Program::start(Core::Measured, ("irtt", "irtt".as_ref()), args, arena.dir.path())?;
+    std::thread::sleep(WARM_UP);
+    let spent = client.watch(arena.watch)?;
+    let (status, said) = client.end()?;
+    anyhow::ensure!(status.success(), "irtt ended with {status}:\n{said}");
+    let (mut rtts, per_second) = read(&file)?;
+    let cpu = spent.cpu.as_secs_f64() * 1e6 / (spent.watched.as_secs_f64() * per_second);
+    let mut at = |q| quantile(&mut rtts, q).context("irtt told no RTT");
+    Ok(Seen { cpu, p50: at(0.5)?, p99: at(0.99)? })
+}
+
+/// The round trips in microseconds, and how many were sent each second.
+fn read(file: &Path) -> anyhow::Result<(Vec<f64>, f64)> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let told: Value = serde_json::from_str(&text).context("read what irtt told")?;
+    let trips = told["round_trips"].as_array().context("no round trips")?;
+    let rtts = trips.iter().filter_map(|trip| Some(trip["delay"]["rtt"].as_f64()? / 1e3)).collect();
+    let stats = &told["stats"];
+    let (sent, nanos) = (stats["packets_sent"].as_f64(), stats["duration"].as_f64());
+    let (sent, nanos) = sent.zip(nanos).context("no count, or no duration")?;
+    Ok((rtts, sent / (nanos / 1e9)))
+}

@@ -1,0 +1,136 @@
+//! A program on one core, watched from outside: ours and the peers' alike. CPU is user and system time of all its threads, by
+//! the kernel's clock of the process; what the kernel does for it in interrupts is charged to whoever runs then, in all alike.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use e2e::until;
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+const END: Duration = Duration::from_secs(30);
+
+/// Where something runs, so that what is measured shares no core with what answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Core {
+    Measured,
+    Other,
+}
+
+impl Core {
+    pub(super) fn number(self) -> usize {
+        let several = thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        usize::from(several && self == Self::Other)
+    }
+}
+
+/// It is ended by its PID, at the latest when the value is dropped.
+#[derive(Debug)]
+pub(super) struct Program {
+    child: Child,
+    name: String,
+    log: PathBuf,
+    begun: Instant,
+}
+
+/// What was seen between two readings of a program's CPU.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spent {
+    pub(super) cpu: Duration,
+    pub(super) watched: Duration,
+}
+
+impl Program {
+    /// What it says goes to `<dir>/<name>.log`.
+    pub(super) fn start<A: AsRef<OsStr>>(
+        core: Core,
+        (name, program): (&str, &Path),
+        args: impl IntoIterator<Item = A>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let (name, log) = (name.to_owned(), dir.join(format!("{name}.log")));
+        let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+        let out = file.try_clone().context("share the log file")?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.number().to_string()]).arg(found(program)).args(args);
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(file).spawn();
+        let child = child.with_context(|| format!("start {name}"))?;
+        Ok(Self { child, name, log, begun: Instant::now() })
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Looks on for so long.
+    pub(super) fn watch(&mut self, length: Duration) -> anyhow::Result<Spent> {
+        self.during(|| {
+            thread::sleep(length);
+            Ok(())
+        })
+        .map(|(spent, ())| spent)
+    }
+
+    /// What it spends while something is done.
+    pub(super) fn during<T>(&mut self, act: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Spent, T)> {
+        let (begin, before) = (Instant::now(), self.cpu()?);
+        let done = act()?;
+        let (watched, after) = (begin.elapsed(), self.cpu()?);
+        anyhow::ensure!(self.child.try_wait()?.is_none(), "{} ended while it was watched:\n{}", self.name, self.log());
+        Ok((Spent { cpu: after.saturating_sub(before), watched }, done))
+    }
+
+    /// Resident memory, in bytes.
+    pub(super) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("read its status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().context("read VmRSS")?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        kill(self.pid(), Signal::SIGTERM).with_context(|| format!("stop {}", self.name))?;
+        self.end().map(drop)
+    }
+
+    /// Waits until it ends by itself; answers what it said.
+    pub(super) fn end(mut self) -> anyhow::Result<(ExitStatus, String)> {
+        let name = self.name.clone();
+        let status = until(&format!("end of {name}"), END, || self.child.try_wait().ok().flatten())?;
+        Ok((status, self.log()))
+    }
+
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        let clock =
+            ClockId::pid_cpu_clock_id(self.pid()).with_context(|| format!("find the clock of {}", self.name))?;
+        Ok(clock_gettime(clock).with_context(|| format!("read the CPU time of {}", self.name))?.into())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Debian puts servers where an ordinary user's path does not lead.
+fn found(program: &Path) -> OsString {
+    let server = Path::new("/usr/sbin").join(program);
+    if program.components().count() == 1 && server.exists() { server.into() } else { program.into() }
+}
