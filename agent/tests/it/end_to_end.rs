@@ -8,8 +8,8 @@ use protocols::voice::{self, Question};
 use runtime::meters::Meters;
 use runtime::{Tasks, Wall};
 use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
-use telemetry::otlp::{AGENT_LATENESS, PROBE_DURATION, labels};
-use telemetry::{FailureKind, Outcome};
+use telemetry::otlp::{AGENT_LATENESS, AGENT_NOISE_FLOOR, PROBE_DURATION, labels};
+use telemetry::{FailureKind, Outcome, Standing};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
@@ -42,6 +42,10 @@ async fn reflect(socket: UdpSocket, answered: Answered) {
 struct Sums {
     counts: BTreeMap<(String, String, Outcome), u64>,
     lateness: u64,
+    noise_floor: u64,
+    /// Losses of confirming probes.
+    confirmed: u64,
+    jitters: u64,
     slots: Vec<(Wall, Wall)>,
     worst_reply: f64,
 }
@@ -72,13 +76,21 @@ impl<'a> Visitor<'a> for Sums {
         if point.metric == AGENT_LATENESS {
             self.lateness += histogram.count();
         }
+        if point.metric == AGENT_NOISE_FLOOR {
+            self.noise_floor += histogram.count();
+        }
         if point.metric == PROBE_DURATION {
             let (agent, source) = ("fra-1".parse().unwrap(), "fra".parse().unwrap());
             let (series, outcome) = labels::series(&point.attributes, &agent, &source).unwrap();
+            if series.standing == Standing::Confirming && outcome == LOST {
+                self.confirmed += histogram.count();
+            }
             let key = (series.target.to_string(), series.phase.to_string(), outcome);
             *self.counts.entry(key).or_default() += histogram.count();
             self.slots.push((point.begin, point.end));
-            if outcome == Outcome::Reply {
+            if series.phase.as_str() == "jitter" {
+                self.jitters += histogram.count();
+            } else if outcome == Outcome::Reply {
                 self.worst_reply = self.worst_reply.max(histogram.max().unwrap());
             }
         }
@@ -126,7 +138,7 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
     let text = [
         format!("region = \"fra\"\nagent = \"fra-1\"\ncollector = \"{url}\"\nwindow = \"1s\"\n"),
         target("alive", alive, "voice"),
-        "discovery_every = \"100ms\"\n".to_owned(),
+        "discovery_every = \"100ms\"\ntrain_every = \"700ms\"\ntrain_packets = 5\n".to_owned(),
         target("silent", silent, "voice"),
         target("open", open, "tcp"),
         target("closed", closed, "tcp"),
@@ -143,6 +155,7 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
         let sums = Sums::of(&collector);
         sums.count("alive", "rtt", Outcome::Reply) >= 30
             && sums.count("alive", "discovery", Outcome::Reply) >= 15
+            && sums.count("alive", "train", Outcome::Reply) >= 10
             && sums.count("silent", "rtt", LOST) >= 30
             && sums.count("open", "connect", Outcome::Reply) >= 30
             && sums.count("closed", "connect", REFUSED) >= 30
@@ -157,7 +170,7 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
     until("every answer in a window, after the drain", || {
         let sums = Sums::of(&collector);
         let told = |phase| sums.count("alive", phase, Outcome::Reply) + sums.count("alive", phase, LOST);
-        (told("rtt"), told("discovery")) == (pings(), discoveries())
+        (told("rtt") + told("train"), told("discovery")) == (pings(), discoveries())
     })
     .await;
 
@@ -174,4 +187,7 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
     let expected: Vec<_> = (1..=sequences.len()).map(|number| number.to_string()).collect();
     assert_eq!(sequences, expected, "from 1, none left out, none twice");
     assert!(sums.lateness >= 100);
+    assert!(sums.noise_floor >= 10, "{}", sums.noise_floor);
+    assert!(sums.jitters >= 2, "{}", sums.jitters);
+    assert!(sums.confirmed >= 5, "what never answers is doubted");
 }
