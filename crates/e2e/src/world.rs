@@ -25,6 +25,8 @@ pub struct WorldOptions {
     pub listen: String,
     /// What the collector's configuration has beside what the planet writes: tables, in TOML.
     pub collector: String,
+    /// What becomes of what the planet writes for agents.
+    pub agents: fn(&str) -> String,
     /// The folder with our binaries: `target/<profile>`.
     pub programs: PathBuf,
 }
@@ -67,6 +69,7 @@ impl Default for WorldOptions {
             control: any(),
             listen: any(),
             collector: String::new(),
+            agents: str::to_owned,
             programs,
         }
     }
@@ -87,6 +90,9 @@ impl World {
         let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, mode, programs, dir };
         world.start_collector()?;
         for region in world.planet.regions()? {
+            let file = world.file(&format!("agent-{region}.toml"));
+            let config = fs::read_to_string(&file).context("read an agent's configuration")?;
+            fs::write(&file, (options.agents)(&config)).context("change an agent's configuration")?;
             world.start_agent(&region)?;
         }
         Ok(world)

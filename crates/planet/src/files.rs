@@ -10,7 +10,7 @@ use serde::Serialize;
 use telemetry::{RegionName, TargetId};
 
 use crate::Planet;
-use crate::model::{Region, RegionNo, Service, Target};
+use crate::model::{Mode, Region, RegionNo, Service, Target};
 
 /// Where the collector listens: `http://ADDRESS:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,21 +115,26 @@ impl Files<'_> {
         let dir = std::path::absolute(dir).map_err(|source| Error::Write { path: dir.to_owned(), source })?;
         fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
         write_whole(&dir.join(CA_FILE), self.ca).map_err(|source| Error::Write { path: dir.join(CA_FILE), source })?;
-        self.write_one(&dir, "collector.toml", &self.collector_file(&dir)?)?;
+        self.write_one(&dir.join("collector.toml"), "", &self.collector_file(&dir)?)?;
         for region in self.planet.regions() {
-            self.write_one(&dir, &format!("agent-{}.toml", region.name), &self.agent_file(&dir, region)?)?;
+            let path = dir.join(format!("agent-{}.toml", region.name));
+            let how_to_start = match self.planet.mode() {
+                Mode::Loopback => String::new(),
+                Mode::Router => how_to_start(&dir, region, &path),
+            };
+            self.write_one(&path, &how_to_start, &self.agent_file(&dir, region)?)?;
         }
         Ok(())
     }
 
-    fn write_one(&self, dir: &Path, name: &str, file: &impl Serialize) -> Result<(), Error> {
+    fn write_one(&self, path: &Path, how_to_start: &str, file: &impl Serialize) -> Result<(), Error> {
         let made_by = format!(
-            "# Made by isochrone-planet: {} regions, seed {}. It lasts as long as that planet runs, and is written anew by the next.\n\n",
+            "# Made by isochrone-planet: {} regions, seed {}. It lasts as long as that planet runs, and is written anew by the next.\n{how_to_start}\n",
             self.planet.regions().len(),
             self.planet.seed().0,
         );
-        let path = dir.join(name);
-        write_whole(&path, &(made_by + &toml::to_string(file)?)).map_err(|source| Error::Write { path, source })
+        let text = made_by + &toml::to_string(file)?;
+        write_whole(path, &text).map_err(|source| Error::Write { path: path.to_owned(), source })
     }
 
     fn collector_file(&self, dir: &Path) -> Result<CollectorFile<'_>, Error> {
@@ -214,6 +219,16 @@ impl std::fmt::Display for Collector {
     }
 }
 
+/// In the region's namespace, to which [`crate::network::Network::link`] has linked; a planet without privileges has a user
+/// namespace around it.
+fn how_to_start(dir: &Path, region: &Region, file: &Path) -> String {
+    let (net, user) = (dir.join("net").join(region.name.as_str()), dir.join("net/user"));
+    let user =
+        if user.is_symlink() { format!("--preserve-credentials --user={} ", user.display()) } else { String::new() };
+    let (net, file) = (net.display(), file.display());
+    format!("# To start it in its region: nsenter {user}--net={net} isochrone-agent run --config {file}\n")
+}
+
 /// The measurement that drives a service's cells.
 fn primary(service: Service) -> &'static str {
     match service {
@@ -258,6 +273,22 @@ mod tests {
         insta::assert_snapshot!("collector", toml::to_string(&files.collector_file(dir).unwrap()).unwrap());
         let agent = files.agent_file(dir, &planet.regions()[0]).unwrap();
         insta::assert_snapshot!("agent", toml::to_string(&agent).unwrap());
+    }
+
+    #[test]
+    fn where_packets_are_routed_an_agents_file_says_how_to_start_it() {
+        let planet = Planet::with(Mode::Router, 1, Seed(1)).unwrap();
+        let addresses = [SocketAddr::from(([198, 19, 1, 1], 1)); 4];
+        let [collector, seen_by_agents] = [[127, 0, 0, 1], [198, 19, 0, 1]].map(|ip| Collector((ip, 8460).into()));
+        let dir = tempfile::tempdir().unwrap();
+        Files { planet: &planet, addresses: &addresses, collector, seen_by_agents, ca: "" }.write(dir.path()).unwrap();
+        let [agent, collector] =
+            ["agent-iad.toml", "collector.toml"].map(|name| fs::read_to_string(dir.path().join(name)).unwrap());
+        let dir = dir.path().display();
+        let told = format!("nsenter --net={dir}/net/iad isochrone-agent run --config {dir}/agent-iad.toml\n");
+        assert!(agent.contains(&told), "{agent}");
+        assert!(agent.contains("collector = \"http://198.19.0.1:8460\"\n"), "{agent}");
+        assert!(collector.contains("listen = \"127.0.0.1:8460\"\n") && !collector.contains("nsenter"), "{collector}");
     }
 
     #[test]

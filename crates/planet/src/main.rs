@@ -113,8 +113,8 @@ async fn live(run: Run, owner: Owner, tasks: Tasks) -> anyhow::Result<()> {
     if let Some(dir) = &run.write_config {
         let (addresses, ca) = (&site.addresses, authority.pem());
         let (collector, seen_by_agents) = (run.collector, network.seen_by_agents(run.collector));
-        Files { planet: &planet, addresses, collector, seen_by_agents, ca: &ca }.write(dir)?;
         network.link(&planet, dir)?;
+        Files { planet: &planet, addresses, collector, seen_by_agents, ca: &ca }.write(dir)?;
     }
     if let Some(file) = &run.address_file {
         write_whole(file, &format!("{address}\n")).with_context(|| format!("write {}", file.display()))?;

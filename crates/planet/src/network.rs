@@ -83,16 +83,17 @@ impl Network {
         let Self::Routed(routed) = self else { return Ok(()) };
         let net = dir.join("net");
         let write = |path: &Path, source| FileError::Write { path: path.to_owned(), source };
-        fs::create_dir_all(&net).map_err(|source| write(&net, source))?;
+        // Those of a planet that is gone lead nowhere.
+        match fs::remove_dir_all(&net) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(&net, error)),
+            _ => fs::create_dir_all(&net).map_err(|source| write(&net, source))?,
+        }
         let user = matches!(routed.owner, Owner::Ourselves).then(|| format!("/proc/{}/ns/user", std::process::id()));
         let regions = planet.regions().iter().zip(&routed.regions);
         let regions = regions.map(|(region, namespace)| (region.name.as_str(), namespace.path()));
         for (name, to) in regions.chain(user.map(|user| ("user", PathBuf::from(user)))) {
             let link = net.join(name);
-            match fs::remove_file(&link) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(&link, error)),
-                _ => symlink(to, &link).map_err(|source| write(&link, source))?,
-            }
+            symlink(to, &link).map_err(|source| write(&link, source))?;
         }
         Ok(())
     }

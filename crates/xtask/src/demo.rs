@@ -66,6 +66,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         listen: "127.0.0.1:8460".to_owned(),
         collector: String::new(),
         programs: cargo::programs()?,
+        ..WorldOptions::default()
     })?;
     println!("built in {} s; {} regions run", built.as_secs(), options.regions);
     let watched = watch(world, options, script, &told_to_stop);

@@ -5,3 +5,4 @@
 mod bones;
 mod delivery;
 mod direction;
+mod router;
