@@ -36,6 +36,13 @@ pub(crate) fn programs_of(profile: &str) -> anyhow::Result<PathBuf> {
 
 fn command() -> Command {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    // What Cargo told us of ourselves is not for what it builds: a build script that asks for it would run again, and all that
+    // depends on it be compiled again, whenever builds by hand and by us take turns.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root());
     command
 }

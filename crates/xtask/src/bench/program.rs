@@ -46,6 +46,13 @@ pub(super) struct Spent {
     pub(super) watched: Duration,
 }
 
+impl Spent {
+    /// CPU microseconds for each probe, at so many a second.
+    pub(super) fn per_probe(self, per_second: f64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / (self.watched.as_secs_f64() * per_second)
+    }
+}
+
 impl Program {
     /// What it says goes to `<dir>/<name>.log`.
     pub(super) fn start<A: AsRef<OsStr>>(

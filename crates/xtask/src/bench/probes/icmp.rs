@@ -2,7 +2,7 @@
 //! sleeps in between, which is its cheapest way; ours are spread over the interval, as they are in service.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -19,14 +19,12 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
     let plan = Plan::default().add(addresses(TARGETS), "kind = \"icmp\"", EVERY);
-    let mut agent = Agent::start(arena, &plan)?;
-    let spent = agent.watch(arena.watch)?;
-    let cpu = agent.cpu_us(spent);
-    let told = agent.finish(0.0)?;
-    let (p50, p99) = (told.quantile_us("icmp rtt", 0.5)?, told.quantile_us("icmp rtt", 0.99)?);
+    let ours = Agent::start(arena, &plan)?.measure(arena.watch, 0.0)?;
+    let at = |q| ours.told.quantile_us("icmp rtt", q);
+    let (p50, p99) = (at(0.5)?, at(0.99)?);
     let theirs = fping(arena)?;
     Ok(vec![
-        Line::new("icmp, CPU µs a probe, at 6250/s", cpu, ("fping", theirs.cpu), Goal::Times(1.0)),
+        Line::new("icmp, CPU µs a probe, at 6250/s", ours.cpu_us, ("fping", theirs.cpu), Goal::Times(1.0)),
         Line::new("icmp, RTT p50 µs", p50, ("fping", theirs.p50), Goal::More(10.0)),
         Line::new("icmp, RTT p99 µs", p99, ("fping", theirs.p99), Goal::Told),
     ])
@@ -46,15 +44,16 @@ fn fping(arena: &Arena) -> anyhow::Result<Theirs> {
     let args = ["-q", "-i", "0.01", "-t", "500", "-p", &period, "-C", &rounds, "-f"].map(AsRef::as_ref);
     let args = args.into_iter().chain([targets.as_os_str()]);
     let mut fping = Program::start(Core::Measured, ("fping", "fping".as_ref()), args, arena.dir.path())?;
+    let begin = Instant::now();
     std::thread::sleep(WARM_UP);
     let spent = fping.watch(arena.watch)?;
-    // Each target's line: its address, and the milliseconds of each round.
     let (status, said) = fping.end()?;
+    let elapsed = begin.elapsed();
     anyhow::ensure!(status.success(), "fping ended with {status}:\n{said}");
+    // Each target's line: its address, and the milliseconds of each round.
     let replies = said.lines().filter_map(|line| line.split_once(" : ")).flat_map(|(_, times)| times.split(' '));
     let mut rtts: Vec<f64> = replies.filter_map(|time| time.trim().parse().ok()).collect();
-    let per_second = TARGETS as f64 / EVERY.as_secs_f64();
-    let cpu = spent.cpu.as_secs_f64() * 1e6 / (spent.watched.as_secs_f64() * per_second);
+    let cpu = spent.per_probe(rtts.len() as f64 / elapsed.as_secs_f64());
     let mut at = |q| quantile(&mut rtts, q).map(|ms| ms * 1e3).context("fping told no RTT");
     Ok(Theirs { cpu, p50: at(0.5)?, p99: at(0.99)? })
 }

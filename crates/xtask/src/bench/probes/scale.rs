@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::super::agent::{Agent, Plan};
+use super::super::agent::{Agent, Measured, Plan};
 use super::super::arena::Arena;
 use super::super::table::{Goal, Line};
 use super::{addresses, web};
@@ -20,27 +20,18 @@ pub(super) fn grow(arena: &Arena) -> anyhow::Result<Vec<Line>> {
     let one = weigh(arena, 1)?;
     let each = (many.memory as f64 - one.memory as f64) / (MANY - 1) as f64;
     Ok(vec![
-        Line::alone("10,000 icmp series at 1/s, lateness p99 µs", many.late_p99, Goal::Below(500.0)),
-        Line::alone("10,000 icmp series at 1/s, CPU µs a probe", many.cpu, Goal::Told),
+        Line::alone("10,000 icmp series at 1/s, lateness p99 µs", many.told.lateness_us(0.99)?, Goal::Below(500.0)),
+        Line::alone("10,000 icmp series at 1/s, CPU µs a probe", many.cpu_us, Goal::Told),
         Line::alone("10,000 icmp series at 1/s, bytes for each series", each, Goal::Below(4096.0)),
     ])
 }
 
-struct Weighed {
-    late_p99: f64,
-    cpu: f64,
-    memory: u64,
-}
-
-fn weigh(arena: &Arena, series: usize) -> anyhow::Result<Weighed> {
+fn weigh(arena: &Arena, series: usize) -> anyhow::Result<Measured> {
     let plan = Plan::default().add(addresses(series), "kind = \"icmp\"", SECOND);
     let mut agent = Agent::start(arena, &plan)?;
-    // Until windows have been closed, and pushed: a second time in the same memory.
-    agent.watch(arena.watch)?;
-    let spent = agent.watch(arena.watch)?;
-    let (cpu, memory) = (agent.cpu_us(spent), agent.memory()?);
-    let told = agent.finish(0.001)?;
-    Ok(Weighed { late_p99: told.lateness_us(0.99)?, cpu, memory })
+    // Until windows have been closed and pushed: the next ones use the same memory.
+    agent.settle(arena.watch)?;
+    agent.measure(arena.watch, 0.001)
 }
 
 /// HTTP, since the one that is silent then holds a task and a connection.
@@ -51,11 +42,7 @@ pub(super) fn silence(arena: &Arena) -> anyhow::Result<Vec<Line>> {
     let silent = silent.local_addr().context("read the port")?.to_string();
     let probe = "kind = \"http\"\ntls = false";
     let answering = |count| std::iter::repeat_n(web::HTTP.to_owned(), count);
-    let late = |plan: &Plan| {
-        let mut agent = Agent::start(arena, plan)?;
-        agent.watch(arena.watch)?;
-        agent.finish(0.01)?.lateness_us(0.99)
-    };
+    let late = |plan: &Plan| Agent::start(arena, plan)?.measure(arena.watch, 0.01)?.told.lateness_us(0.99);
     let without = late(&Plan::default().add(answering(AMONG), probe, SECOND))?;
     let with = late(&Plan::default().add(answering(AMONG - 1), probe, SECOND).add([silent], probe, SECOND))?;
     server.stop()?;

@@ -60,12 +60,9 @@ pub(super) fn stamp(plan: Plan, targets: usize) -> Plan {
 }
 
 fn ours(arena: &Arena, targets: usize) -> anyhow::Result<Seen> {
-    let mut agent = Agent::start(arena, &stamp(Plan::default(), targets))?;
-    let spent = agent.watch(arena.watch)?;
-    let cpu = agent.cpu_us(spent);
-    let told = agent.finish(0.001)?;
-    let at = |q| told.quantile_us("stamp rtt", q);
-    Ok(Seen { cpu, p50: at(0.5)?, p99: at(0.99)? })
+    let ours = Agent::start(arena, &stamp(Plan::default(), targets))?.measure(arena.watch, 0.001)?;
+    let at = |q| ours.told.quantile_us("stamp rtt", q);
+    Ok(Seen { cpu: ours.cpu_us, p50: at(0.5)?, p99: at(0.99)? })
 }
 
 fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
@@ -79,7 +76,7 @@ fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
     let (status, said) = client.end()?;
     anyhow::ensure!(status.success(), "irtt ended with {status}:\n{said}");
     let (mut rtts, per_second) = read(&file)?;
-    let cpu = spent.cpu.as_secs_f64() * 1e6 / (spent.watched.as_secs_f64() * per_second);
+    let cpu = spent.per_probe(per_second);
     let mut at = |q| quantile(&mut rtts, q).context("irtt told no RTT");
     Ok(Seen { cpu, p50: at(0.5)?, p99: at(0.99)? })
 }

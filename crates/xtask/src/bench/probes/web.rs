@@ -41,10 +41,7 @@ pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
     let mut last = None;
     for kind in kinds(&server.authority()) {
         let plan = Plan::default().add(std::iter::repeat_n(kind.address.to_owned(), TARGETS), &kind.probe, EVERY);
-        let mut agent = Agent::start(arena, &plan)?;
-        let spent = agent.watch(arena.watch)?;
-        let ours = agent.cpu_us(spent);
-        agent.finish(0.01)?;
+        let ours = Agent::start(arena, &plan)?.measure(arena.watch, 0.01)?.cpu_us;
         if let Some((module, target)) = &kind.theirs {
             last = Some(theirs(&mut exporter, module, target, arena.watch)?);
         }
