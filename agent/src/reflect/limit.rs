@@ -52,6 +52,8 @@ fn neighbourhood(address: IpAddr) -> [u8; 6] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn allowed(limit: &mut Limit, from: &str, asked: u32, now: Mono) -> usize {
@@ -74,5 +76,28 @@ mod tests {
         assert_eq!(allowed(&mut limit, "2001:db8:1:2::3", 1, Mono(0)), 0, "the same /48");
         let others = (2..22).filter(|n| allowed(&mut limit, &format!("2001:db8:{n:x}::1"), 1, Mono(0)) == 1);
         assert!(others.count() >= 18, "but for the rare one that shares a bucket");
+    }
+
+    #[test]
+    fn an_ipv4_neighbourhood_is_the_same_on_a_socket_of_both_families() {
+        let mut limit = Limit::new(10);
+        assert_eq!(allowed(&mut limit, "192.0.2.1", 6, Mono(0)), 6);
+        assert_eq!(allowed(&mut limit, "::ffff:192.0.2.9", 6, Mono(0)), 4);
+    }
+
+    proptest! {
+        /// Whoever they are and whenever they ask: never more than a second's worth at once and the rate after it.
+        #[test]
+        fn no_neighbourhood_gets_more_than_its_rate_over_any_time(
+            per_second in 1..50_u32, asked in prop::collection::vec((any::<u8>(), 0..SECOND / 2), 1..300),
+        ) {
+            let (mut limit, mut now, mut allowed) = (Limit::new(per_second), Mono(SECOND), 0);
+            for (host, later) in asked {
+                now += std::time::Duration::from_nanos(later);
+                allowed += u64::from(limit.allows(IpAddr::from([192, 0, 2, host]), now));
+            }
+            let seconds = (now.0 - SECOND) as f64 / SECOND as f64;
+            prop_assert!(allowed as f64 <= f64::from(per_second) * (1.0 + seconds) + 1.0, "{} in {} s", allowed, seconds);
+        }
     }
 }

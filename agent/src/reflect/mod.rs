@@ -86,6 +86,10 @@ fn answer(Datagram { bytes, from, stamped, ttl }: &Datagram<'_>, now: Wall) -> O
     if let Some(said) = voice::answer(bytes, *from) {
         return Some(said.to_vec());
     }
+    // What another reflector told somebody of a short address ends in zeros, as a test does, and is longer, as a test may be.
+    if voice::parse_discovery(bytes).is_ok() {
+        return None;
+    }
     stun::answer(bytes, *from).or_else(|| {
         // A clock that was set back in between would make the time that it lay here negative.
         let received = stamped.unwrap_or(now).min(now);
@@ -102,64 +106,4 @@ pub fn tell_address(file: &Path, address: SocketAddr) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocols::stun::{Binding, TransactionId};
-    use protocols::voice::{parse_ping, ping_request};
-
-    use super::*;
-
-    /// Asks a reflector on loopback one after the other; `None` where a question was not answered before the next one was.
-    async fn asked(per_second: u32, questions: &[&[u8]]) -> (SocketAddr, Vec<Vec<u8>>) {
-        let reflector = Reflector::bind("127.0.0.1:0".parse().unwrap(), per_second).await.unwrap();
-        let (address, shutdown) = (reflector.address().unwrap(), Shutdown::new());
-        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let from = client.local_addr().unwrap();
-        let asking = async {
-            for question in questions {
-                client.send_to(question, address).await.unwrap();
-            }
-            // Another neighbourhood's question is answered after all before it.
-            let last = UdpSocket::bind("127.0.1.1:0").await.unwrap();
-            last.send_to(&ping_request(0), address).await.unwrap();
-            last.recv(&mut [0; 8]).await.unwrap();
-            shutdown.cancel();
-        };
-        let (stopped, ()) = tokio::join!(reflector.run(shutdown.clone()), asking);
-        stopped.unwrap();
-        let mut answers = Vec::new();
-        let mut bytes = [0; 128];
-        while let Ok(length) = client.try_recv(&mut bytes) {
-            answers.push(bytes[..length].to_vec());
-        }
-        (from, answers)
-    }
-
-    #[tokio::test]
-    async fn a_reflector_answers_what_it_knows_ignores_the_rest_and_stops() {
-        let (id, test) = (TransactionId([7; 12]), stamp::Test { sequence: 9, sent: Ntp(1 << 63), session: 3 });
-        let questions: [&[u8]; 4] = [b"not a question", &ping_request(7), &stun::request(id), &stamp::request(test)];
-        let (from, answers) = asked(1000, &questions).await;
-        let [ping, binding, reflection] = answers.try_into().unwrap();
-        assert_eq!(parse_ping(&ping), Ok(7));
-        assert_eq!(stun::parse_success(&binding), Ok(Binding { transaction: id, seen: from }));
-        let reflection = stamp::parse_reflection(&reflection).unwrap();
-        assert_eq!((reflection.test, reflection.sequence), (test, 9));
-        assert!(reflection.dwell < Duration::from_secs(5), "{:?}", reflection.dwell);
-    }
-
-    #[tokio::test]
-    async fn a_neighbourhood_over_its_limit_is_not_answered() {
-        let ping = ping_request(7);
-        let (_, answers) = asked(2, &[&ping, &ping, &ping, &ping]).await;
-        assert_eq!(answers.len(), 2);
-    }
-
-    #[test]
-    fn the_address_file_holds_the_address_and_leaves_no_draft() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("reflector.address");
-        tell_address(&file, "127.0.0.1:4711".parse().unwrap()).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "127.0.0.1:4711\n");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-}
+mod tests;
