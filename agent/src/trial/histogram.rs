@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::samples::{Samples, Spread};
 
 const MOST_ROWS: usize = 12;
-/// Of them, where a tail has some of its own: what lies above the 95th percentile.
+/// Of them, where a tail has some of its own.
 const TAIL_ROWS: usize = 4;
+/// A tail hangs above the first of these under which there is less than a third of all that is drawn, by ratio.
+const TAIL_ABOVE: [f64; 3] = [0.95, 0.9, 0.75];
 /// The longest bar, in columns.
 const LONGEST_BAR: usize = 40;
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -36,9 +38,9 @@ struct Row {
     count: u64,
 }
 
-/// `None`: there are no samples.
+/// `None`: there are no samples, or one, which has no shape.
 pub(super) fn draw(phase: &str, samples: &Samples, columns: usize) -> Option<String> {
-    let spread = samples.spread()?;
+    let spread = samples.spread().filter(|spread| spread.count > 1)?;
     let Rows { all, tail, decimals } = rows(samples, &spread);
     let most = all.iter().map(|row| row.count).max()?;
     let roomy = columns >= LEFT + COUNT + SHARE + MARKS + 8;
@@ -62,12 +64,15 @@ pub(super) fn draw(phase: &str, samples: &Samples, columns: usize) -> Option<Str
 }
 
 fn rows(samples: &Samples, spread: &Spread) -> Rows {
-    let [min, p95, max] = [spread.min, spread.p95, spread.max].map(|it| nanos(it).max(1));
+    let [min, max] = [spread.min, spread.max].map(|it| nanos(it).max(1));
     let wanted = ((2.0 * (samples.count() as f64).sqrt()).ceil() as usize).clamp(1, MOST_ROWS);
-    let long = 3.0 * ratio(min, p95).ln() < ratio(min, max).ln();
-    let (body, body_rows) = if long { (p95, wanted.saturating_sub(TAIL_ROWS).max(1)) } else { (max, wanted) };
+    let is_short = |end: &u64| 3.0 * ratio(min, *end).ln() < ratio(min, max).ln();
+    let mut ends = TAIL_ABOVE.iter().filter_map(|q| samples.quantile(*q)).map(|end| nanos(end).max(1));
+    let end = ends.find(is_short);
+    let body_rows = end.map_or(wanted, |_| wanted.saturating_sub(TAIL_ROWS).max(1));
+    let body = end.unwrap_or(max);
     let grain = grain(min as f64 * (ratio(min, body).powf(1.0 / body_rows as f64) - 1.0));
-    let tail = long.then(|| (p95 / grain + 1) * grain);
+    let tail = end.map(|end| (end / grain + 1) * grain);
     let mut bounds: Vec<_> = ladder(min / grain * grain, body, body_rows, grain).collect();
     bounds.extend(tail.into_iter().flat_map(|tail| ladder(tail, max, TAIL_ROWS, grain)));
     bounds.dedup();
@@ -145,8 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reply_and_replies_all_alike_are_one_row() {
-        assert_eq!(drawn([57], 70).lines().count(), 2);
+    fn replies_all_alike_are_one_row() {
         insta::assert_snapshot!(drawn([57; 9], 70));
     }
 
@@ -156,8 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_drawing() {
+    fn nothing_and_a_single_reply_have_no_shape() {
         assert_eq!(draw("rtt", &samples([]), 80), None);
+        assert_eq!(draw("rtt", &samples([57]), 80), None);
+    }
+
+    #[test]
+    fn two_stragglers_among_thirty_do_not_press_the_others_into_one_row() {
+        let most = (0..28).map(|turn| 130 + (turn * 7) % 30);
+        insta::assert_snapshot!(drawn(most.chain([3369, 3701]), 80));
     }
 
     proptest! {
@@ -182,7 +193,7 @@ mod tests {
 
         #[test]
         fn no_row_is_wider_than_the_terminal(
-            millis in prop::collection::vec(0_u64..60_000, 1..60), columns in 24_usize..200,
+            millis in prop::collection::vec(0_u64..60_000, 2..60), columns in 24_usize..200,
         ) {
             let text = drawn(millis.into_iter().map(|millis| millis * 1000), columns);
             prop_assert!(text.lines().all(|line| line.chars().count() <= columns), "{}", text);
