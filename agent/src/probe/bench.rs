@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::dial::{Dialer, Roots};
+use super::why::Why;
 use super::{Order, Report, Token};
 use crate::Config;
 use crate::plan::{Addresses, Errand, Plan, Planned, ProbeIndex};
@@ -80,7 +81,7 @@ pub(super) fn plan(address: &str, kind: &str, keys: &str) -> Plan {
 
 pub(super) fn dialer(planned: &Planned) -> Dialer {
     let (dial, series) = (planned.dial.as_ref().unwrap(), &planned.subject.series);
-    Dialer::new(dial, series, None, runtime::Clock::start(), &mut Roots::default()).unwrap()
+    Dialer::new(dial, series, None, runtime::Clock::start(), &mut Roots::default(), Why::default()).unwrap()
 }
 
 pub(super) fn order(timeout: Duration) -> Order {

@@ -2,6 +2,7 @@
 //! and `tls` (where there is one). Names are asked for again at each connection, and nothing of an earlier TLS session is
 //! resumed, so that every connection costs what a stranger's costs.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tracing::warn;
 
 use super::certificate::Witness;
 use super::phases::{Fault, Phases};
+use super::why::Why;
 use super::{errno, sockets, tcp};
 use crate::config::{self, Secure};
 use crate::endpoint::Host;
@@ -28,6 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub struct Dialer {
     pub clock: runtime::Clock,
+    pub why: Why,
     host: Host,
     port: u16,
     family: Family,
@@ -59,6 +62,7 @@ impl Dialer {
         source: Option<IpAddr>,
         clock: runtime::Clock,
         roots: &mut Roots,
+        why: Why,
     ) -> Option<Self> {
         let Dial { host, port, purpose } = dial;
         let (secure, alpn) = match purpose {
@@ -74,7 +78,7 @@ impl Dialer {
             }
         };
         let (host, port, family) = (host.clone(), *port, series.family);
-        Some(Self { clock, host, port, family, source, tls })
+        Some(Self { clock, why, host, port, family, source, tls })
     }
 
     /// The phases that it passes.
@@ -112,7 +116,7 @@ impl Dialer {
         };
         let stream = connector.connect(name.clone(), stream).await;
         phases.certified(witness.as_ref().and_then(|witness| witness.take()));
-        let stream = stream.map_err(|error| handshake_failed(&error))?;
+        let stream = stream.map_err(|error| self.why.fault(handshake_failure(&error), &error))?;
         phases.passed();
         let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Dialled { stream: Box::new(stream), agreed })
@@ -120,9 +124,10 @@ impl Dialer {
 
     /// The first address of the family that the series is of.
     async fn look_up(&self, name: &str) -> Result<IpAddr, Fault> {
-        let dns = Fault::Failure(FailureKind::Dns);
-        let mut found = tokio::net::lookup_host((name, 0)).await.map_err(|_| dns)?.map(|address| address.ip());
-        found.find(|ip| sockets::family(*ip) == self.family).ok_or(dns)
+        let failed = |reason: &dyn Display| self.why.fault(FailureKind::Dns, reason);
+        let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| failed(&error))?;
+        let ours = found.map(|address| address.ip()).find(|ip| sockets::family(*ip) == self.family);
+        ours.ok_or_else(|| failed(&format_args!("{name} has no {} address", self.family.as_str())))
     }
 }
 
@@ -184,12 +189,8 @@ fn failed(error: &io::Error) -> Fault {
 }
 
 /// Once there is a connection, nothing that goes wrong is ours.
-fn handshake_failed(error: &io::Error) -> Fault {
-    let kind = match tcp::failure(errno(error)) {
-        Ok(kind) => kind,
-        Err(_) => FailureKind::Tls,
-    };
-    Fault::Failure(kind)
+fn handshake_failure(error: &io::Error) -> FailureKind {
+    tcp::failure(errno(error)).unwrap_or(FailureKind::Tls)
 }
 
 fn ours(error: &io::Error) -> Fault {

@@ -24,7 +24,6 @@ use crate::config::{self, HttpVersion};
 /// What is read of a body. A longer one ends there, and its connection with it.
 const BODY: usize = 1 << 20;
 const ASKED: [&str; 2] = ["first_byte", "transfer"];
-const PROTOCOL: Fault = Fault::Failure(FailureKind::Protocol);
 
 pub struct Http {
     dialer: Dialer,
@@ -110,11 +109,11 @@ impl Http {
         let (io, mut driver) = (TokioIo::new(stream), JoinSet::new());
         let sender = if two {
             let shaken = http2::handshake(TokioExecutor::new(), io).await;
-            let (sender, connection) = shaken.map_err(|_| PROTOCOL)?;
+            let (sender, connection) = shaken.map_err(|error| self.protocol(&error))?;
             driver.spawn(async move { connection.await.unwrap_or_default() });
             Sender::Two(sender)
         } else {
-            let (sender, connection) = http1::handshake(io).await.map_err(|_| PROTOCOL)?;
+            let (sender, connection) = http1::handshake(io).await.map_err(|error| self.protocol(&error))?;
             driver.spawn(async move { connection.await.unwrap_or_default() });
             Sender::One(sender)
         };
@@ -123,20 +122,26 @@ impl Http {
 
     async fn ask(&self, mut held: Held, phases: &mut Phases) -> Result<(), Fault> {
         phases.learn(Label::Version, held.sender.version());
-        let response = held.sender.send(self.request(&held.sender)).await.map_err(|_| PROTOCOL)?;
+        let response = held.sender.send(self.request(&held.sender)).await;
+        let response = response.map_err(|error| self.protocol(&error))?;
         learn(response.headers(), phases);
         let status = response.status().as_u16();
         if status < 400 {
             phases.passed();
         }
-        if drain(response.into_body()).await? == Body::Whole {
+        let status_line = response.status().to_string();
+        if drain(response.into_body()).await.map_err(|error| self.protocol(&error))? == Body::Whole {
             *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         }
         if status >= 400 {
-            return Err(Fault::Failure(FailureKind::Status));
+            return Err(self.dialer.why.fault(FailureKind::Status, status_line));
         }
         phases.passed();
         Ok(())
+    }
+
+    fn protocol(&self, error: &hyper::Error) -> Fault {
+        self.dialer.why.fault(FailureKind::Protocol, error)
     }
 
     fn request(&self, sender: &Sender) -> Request<Empty<Bytes>> {
@@ -183,10 +188,10 @@ impl Sender {
     }
 }
 
-async fn drain(mut body: Incoming) -> Result<Body, Fault> {
+async fn drain(mut body: Incoming) -> hyper::Result<Body> {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        read += frame.map_err(|_| PROTOCOL)?.data_ref().map_or(0, Bytes::len);
+        read += frame?.data_ref().map_or(0, Bytes::len);
         if read > BODY {
             return Ok(Body::Longer);
         }

@@ -18,6 +18,7 @@ pub mod tcp;
 pub mod tls;
 pub mod voice;
 pub mod websocket;
+pub mod why;
 pub mod wire;
 
 use std::time::Duration;

@@ -160,17 +160,17 @@ impl WebSocket {
     async fn open(&self, phases: &mut Phases) -> Result<Box<Connection>, Fault> {
         let stream = self.dialer.dial(phases).await?.stream;
         let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
-        let request = self.request().map_err(|error| fault(&error))?;
+        let request = self.request().map_err(|error| self.failed(&error))?;
         let upgraded = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
-        let (mut stream, _) = upgraded.map_err(|error| fault(&error))?;
+        let (mut stream, _) = upgraded.map_err(|error| self.failed(&error))?;
         phases.passed();
         loop {
-            match stream.next().await.ok_or(PROTOCOL)?.map_err(|error| fault(&error))? {
+            match stream.next().await.ok_or(PROTOCOL)?.map_err(|error| self.failed(&error))? {
                 Message::Text(text) => {
                     let hello = match gateway::parse(&text) {
                         Ok(Said::Hello(hello)) => hello,
                         Ok(_) => continue,
-                        Err(_) => return Err(PROTOCOL),
+                        Err(error) => return Err(self.dialer.why.fault(FailureKind::Protocol, error)),
                     };
                     let node = hello.node();
                     if let Some(node) = &node {
@@ -179,10 +179,18 @@ impl WebSocket {
                     phases.passed();
                     return Ok(Box::new(Connection { stream, node }));
                 }
-                Message::Close(_) => return Err(PROTOCOL),
+                Message::Close(frame) => {
+                    let reason =
+                        frame.map_or_else(|| "closed without a word".to_owned(), |frame| format!("closed: {frame}"));
+                    return Err(self.dialer.why.fault(FailureKind::Protocol, reason));
+                }
                 _ => {}
             }
         }
+    }
+
+    fn failed(&self, error: &Error) -> Fault {
+        self.dialer.why.fault(failure_of(error), error)
     }
 
     fn request(&self) -> Result<Request, Error> {
@@ -290,11 +298,15 @@ fn failure(report: &Report) -> Option<FailureKind> {
 }
 
 fn fault(error: &Error) -> Fault {
-    Fault::Failure(match error {
+    Fault::Failure(failure_of(error))
+}
+
+fn failure_of(error: &Error) -> FailureKind {
+    match error {
         Error::Http(_) => FailureKind::Status,
         Error::Io(error) => tcp::failure(errno(error)).unwrap_or(FailureKind::Other),
         _ => FailureKind::Protocol,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::stamp::Stamp;
 use super::stun::Stun;
 use super::voice::Voice;
 use super::websocket::WebSocket;
+use super::why::Why;
 use super::{Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
 use crate::now::Now;
 use crate::plan::{Errand, Plan, ProbeIndex, Purpose};
@@ -42,6 +43,7 @@ pub struct Wire {
     tcp: Sender<Order>,
     /// One for each probe that has a task of its own.
     dialled: HashMap<ProbeIndex, Sender<Order>>,
+    why: Why,
     inbox: Inbox,
     bell: Bell,
     /// What sending alone has told.
@@ -74,10 +76,11 @@ impl Wire {
             Some(desk("surge-ping", tasks, &reporter, probe))
         });
         let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
-        let dialled = dialled(plan, source, clock, tasks, &reporter);
+        let why = Why::default();
+        let dialled = dialled(plan, source, clock, tasks, (&reporter, &why));
         let (bell, told) = (reporter.bell(), Vec::new());
         let floor = None;
-        Ok(Self { clock, voice, dns, stun, stamp, icmp, floor, surge, tcp, dialled, inbox, bell, told })
+        Ok(Self { clock, voice, dns, stun, stamp, icmp, floor, surge, tcp, dialled, why, inbox, bell, told })
     }
 
     /// From now on it has a reflector inside.
@@ -87,6 +90,11 @@ impl Wire {
 
     pub fn now(&self) -> Now {
         Now::read(&self.clock)
+    }
+
+    /// Why what was opened by tasks failed.
+    pub fn why(&self) -> &Why {
+        &self.why
     }
 
     /// Ends a wait from another thread.
@@ -148,14 +156,14 @@ fn dialled(
     source: Option<IpAddr>,
     clock: Clock,
     tasks: &Tasks,
-    reporter: &Reporter,
+    (reporter, why): (&Reporter, &Why),
 ) -> HashMap<ProbeIndex, Sender<Order>> {
     let mut roots = Roots::default();
     let mut gateways = HashMap::new();
     let mut desks = HashMap::new();
     for planned in plan.probes() {
         let (Errand::Dial(probe), Some(dial)) = (planned.errand, &planned.dial) else { continue };
-        let dialer = Dialer::new(dial, &planned.subject.series, source, clock, &mut roots);
+        let dialer = Dialer::new(dial, &planned.subject.series, source, clock, &mut roots, why.clone());
         let Some(dialer) = dialer else { continue };
         let desk = match &dial.purpose {
             Purpose::Tls(_) => {

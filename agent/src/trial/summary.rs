@@ -10,6 +10,7 @@ use telemetry::{FailureKind, Outcome};
 use super::samples::{Samples, Spread};
 use crate::endpoint::Endpoint;
 use crate::flights::{End, Miss, Noise};
+use crate::probe::why::Why;
 
 #[derive(Debug, Serialize)]
 pub struct Summary {
@@ -30,6 +31,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) missed: BTreeMap<&'static str, Missed>,
     pub(super) errors: BTreeMap<&'static str, u64>,
+    /// Of those the last one's reason in words, where somebody gave any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) reasons: BTreeMap<&'static str, String>,
     pub(super) phases: Phases,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_rounded")]
     pub(super) jitter_ms: Option<f64>,
@@ -63,11 +67,17 @@ impl Summary {
             noise: BTreeMap::new(),
             missed: BTreeMap::new(),
             errors: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             phases: Phases::default(),
             jitter_ms: None,
             certificate_not_after: None,
             labels: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn explain(&mut self, why: &Why) {
+        let counted = |(kind, words): (FailureKind, String)| Some((self.errors.get_key_value(kind.as_str())?.0, words));
+        self.reasons = why.words().into_iter().filter_map(counted).map(|(kind, words)| (*kind, words)).collect();
     }
 
     /// Whether anything came back.

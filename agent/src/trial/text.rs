@@ -59,7 +59,8 @@ impl Summary {
         let percent = Percent(*lost, received + lost);
         writeln!(out, ": {sent} sent, {received} received, {lost} lost{percent}, {late} late")?;
         for (reason, count) in &self.errors {
-            writeln!(out, "{count} lost: {reason}")?;
+            let words = self.reasons.get(reason).map(|words| format!(", {words}")).unwrap_or_default();
+            writeln!(out, "{count} lost: {reason}{words}")?;
         }
         for Missed { count, why } in self.missed.values() {
             writeln!(out, "{count} missed: {why}")?;

@@ -130,8 +130,12 @@ async fn what_goes_wrong_on_the_way_to_a_server_has_its_own_reason() {
     let nginx = Nginx::start().await;
     let missing = nginx.probed("127.0.0.1", nginx.good, &["--path", "/absent"]);
     assert_eq!(missing["errors"], serde_json::json!({ "status": 20 }));
+    assert_eq!(missing["reasons"], serde_json::json!({ "status": "404 Not Found" }));
     let expired = nginx.probed("127.0.0.1", nginx.expired, &[]);
     assert_eq!(expired["errors"], serde_json::json!({ "tls": 20 }));
+    assert!(expired["reasons"]["tls"].as_str().is_some_and(|words| words.contains("certificate expired")), "{expired}");
+    let in_the_clear = nginx.probed("127.0.0.1", nginx.good, &["--no-tls"]);
+    assert_eq!(in_the_clear["reasons"], serde_json::json!({ "status": "400 Bad Request" }), "{in_the_clear}");
     assert_eq!(expired["certificate_not_after"], "2020-01-01T00:00:00Z");
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
