@@ -1,8 +1,14 @@
 //! `probe`: the real binary against servers that do not do what they should.
 
 use std::process::Output;
+use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
+use protocols::gateway::{self, Hello};
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::commands::agent;
 use crate::server::Server;
@@ -78,4 +84,36 @@ fn an_address_without_the_port_that_its_kind_needs_is_refused() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("ADDRESS") && said.contains("host:port"), "{said}");
+}
+
+/// A gateway that says HELLO and answers each heartbeat.
+async fn gateway(tasks: &mut JoinSet<()>) -> String {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tasks.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = tokio_tungstenite::accept_async(stream).await else { continue };
+            let interval = Duration::from_secs(41);
+            let hello = Hello { heartbeat_interval: interval, trace: vec!["gateway-1.iad".to_owned()] };
+            stream.send(Message::text(hello.text())).await.unwrap();
+            while let Some(Ok(Message::Text(said))) = stream.next().await {
+                assert_eq!(gateway::answer(&said, gateway::Kind::Answering), gateway::Answer::Ack);
+                stream.send(Message::text(gateway::ack())).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_gateway_is_greeted_once_and_beaten_on_that_connection() {
+    let mut tasks = JoinSet::new();
+    let address = gateway(&mut tasks).await;
+    let paces = ["--count", "10", "--every", "20ms", "--timeout", "10s"];
+    let (told, code) = probe(&[&["websocket", &address, "--no-tls"], &paces[..]].concat());
+    assert_eq!((&told["sent"], &told["received"], &told["lost"]), (&10.into(), &10.into(), &0.into()), "{told}");
+    let counts = ["connect", "upgrade", "hello", "heartbeat"].map(|phase| told["phases"][phase]["count"].clone());
+    assert_eq!(counts.map(|count| count.as_u64()), [Some(1), Some(1), Some(1), Some(9)], "{told}");
+    assert_eq!((&told["labels"]["node"], code), (&"gateway-1.iad".into(), Some(0)), "{told}");
 }
