@@ -124,6 +124,10 @@ fn faults_are_measured_as_they_are_stated() {
     let (lost, all) = pooled["none"];
     assert!(lost / all < 0.01, "elsewhere next to nothing is lost: {lost} of {all}");
 
+    // Half of the ports of one agent, and it says so.
+    let said = reason(&world, split, other);
+    assert!(said.contains("% of the source ports to") && said.contains("parallel paths"), "{said}");
+
     // Its host lives.
     let beneath = |probe: &str| {
         let found = items(&paths).filter(|path| source_and_target(path).1 == down && phase(path) == probe);
@@ -200,4 +204,12 @@ fn source_and_target(path: &Value) -> (String, String) {
 
 fn phase(path: &Value) -> String {
     format!("{}/{}", text(&path["probe"]), text(&path["phase"]))
+}
+
+/// Why a voice cell is in its state.
+fn reason(world: &World, source: &str, region: &str) -> String {
+    let matrix = world.get("/api/v1/matrix?service=voice").unwrap();
+    let place = |names: &str, name: &str| items_of(&matrix[names]).position(|it| *it == *name).unwrap();
+    let row = place("sources", source) * items_of(&matrix["regions"]).count();
+    text(&matrix["reason"][row + place("regions", region)])
 }
