@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +21,8 @@ use crate::commands::agent;
 fn terminal(columns: u16) -> (File, OwnedFd) {
     let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(&size, None).unwrap();
-    (File::from(pty.master), pty.slave)
+    // As copies, which no program that is started inherits.
+    (File::from(pty.master.try_clone().unwrap()), pty.slave.try_clone().unwrap())
 }
 
 /// All that was ever written, until the program has closed its end: that is told as an error.
@@ -50,9 +52,10 @@ fn interrupt(process: &Child) {
     kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGINT).unwrap();
 }
 
-/// A voice server that answers so many pings, and then tells how many it got.
+/// A voice server that answers so many pings; it panics when they do not come.
 fn answering(count: usize) -> (String, thread::JoinHandle<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let serving = thread::spawn(move || {
         for _ in 0..count {
@@ -116,9 +119,12 @@ fn whoever_holds_the_terminal_holds_up_no_probe() {
     let (screen, program) = terminal(4000);
     let mut command = agent();
     command.args(["probe", "voice", &address, "--count", "400", "--every", "5ms", "--json"]);
-    let process = command.stdout(Stdio::piped()).stderr(program).spawn().unwrap();
+    let mut process = command.stdout(Stdio::piped()).stderr(program).spawn().unwrap();
     drop(command);
-    answered.join().unwrap();
+    if answered.join().is_err() {
+        process.kill().unwrap();
+        panic!("probes waited for the terminal");
+    }
     let reading = thread::spawn(move || read_all(screen));
     let output = process.wait_with_output().unwrap();
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
