@@ -13,6 +13,7 @@ pub mod confirm;
 pub mod endpoint;
 pub mod flights;
 pub mod meters;
+pub mod names;
 pub mod now;
 pub mod pacer;
 pub mod pipeline;

@@ -7,6 +7,7 @@ use runtime::meters::Meters;
 use telemetry::Outcome;
 
 use crate::flights::{End, Miss, Noise};
+use crate::names::Answer;
 
 #[derive(Debug, Clone)]
 pub struct Instruments {
@@ -24,6 +25,8 @@ pub struct Instruments {
     retried: Counter<u64>,
     points_refused: Counter<u64>,
     spool_dropped: Counter<u64>,
+    names_asked: Counter<u64>,
+    names_moved: Counter<u64>,
 }
 
 /// What became of a batch at the collector.
@@ -71,6 +74,8 @@ impl Instruments {
                 "{batch}",
                 "Batches dropped, oldest first: spool full.",
             ),
+            names_asked: counter("isochrone.agent.names.asked", "{question}", "Names asked for again, by answer."),
+            names_moved: counter("isochrone.agent.names.moved", "{change}", "Names that changed their address."),
         }
     }
 
@@ -140,6 +145,19 @@ impl Instruments {
 
     pub fn points_refused(&self, count: u64) {
         self.points_refused.add(count, &[]);
+    }
+
+    pub fn name_asked(&self, answer: &Answer) {
+        let answer = match answer {
+            Answer::Found { .. } => "found",
+            Answer::Absent { .. } => "absent",
+            Answer::Silent(_) => "silent",
+        };
+        self.names_asked.add(1, &[KeyValue::new("answer", answer)]);
+    }
+
+    pub fn name_moved(&self) {
+        self.names_moved.add(1, &[]);
     }
 
     pub fn spool_dropped(&self, count: u64) {

@@ -157,12 +157,12 @@ impl Pacer {
         let planned = self.plan.get(due.probe);
         let way = self.ports.take_turn(due.probe);
         if let Some(packets) = planned.train {
-            self.trains.begin(due, planned.errand, planned.timeout, way, packets);
+            self.trains.begin(due, planned, way, packets);
             self.recorder.begin(due);
             return;
         }
         let Some(token) = self.flights.token(due.probe) else { return self.missed(Miss::Crowded, 1) };
-        let order = Order { token, errand: planned.errand, timeout: planned.timeout, way };
+        let order = Order { token, errand: planned.errand(), timeout: planned.timeout, way };
         match prober.send(order) {
             Ok(launch) => {
                 let late = launch.sent().unwrap_or(now).since(due.at);
@@ -186,7 +186,7 @@ impl Pacer {
         let planned = self.plan.get(probe);
         let token = self.flights.token_beside();
         let timeout = self.confirm.patience(probe).map_or(planned.timeout, |patience| patience.min(planned.timeout));
-        let order = Order { token, errand: planned.errand, timeout, way };
+        let order = Order { token, errand: planned.errand(), timeout, way };
         match prober.send(order) {
             Ok(launch) => {
                 let due = Due { probe, at: now.mono, wall: now.wall };
@@ -258,7 +258,7 @@ impl Pacer {
     /// What an outcome says beyond its window.
     fn learn(&mut self, ended: &Ended, outcome: Outcome, took: Duration, now: Mono) {
         let Ended { due: Due { probe, .. }, way, standing, .. } = *ended;
-        let (failed, errand) = (outcome != Outcome::Reply, self.plan.get(probe).errand);
+        let (failed, errand) = (outcome != Outcome::Reply, self.plan.get(probe).toward());
         if errand.has_ports() && standing != Standing::Suspect {
             self.ports.count(probe, way, failed, now);
         }

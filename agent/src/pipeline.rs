@@ -14,8 +14,9 @@ use uuid::Uuid;
 use crate::batch::{self, Assembler};
 use crate::config::Config;
 use crate::meters::Instruments;
+use crate::names::{self, Bounds, Resolver};
 use crate::pacer::Pacer;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::probe::floor::Floor;
 use crate::probe::wire::Wire;
 use crate::push::{self, ClientError, Http, Identity};
@@ -41,7 +42,7 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     check_source(config.source_address)?;
     let clock = Clock::start();
     let tally = Instruments::new(meters);
-    let plan = Plan::new(config, &plan::resolve(config).await);
+    let plan = Plan::new(config, &names::resolve(config).await);
     let mut wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
     wire.measure_floor(Floor::open(tasks));
     let identity = Identity { agent: config.agent.clone(), boot: Boot(Uuid::new_v4().as_u128()) };
@@ -55,6 +56,13 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     tasks.spawn("bell", async move {
         stopping.cancelled().await;
         bell.ring();
+        Ok::<_, Infallible>(())
+    });
+
+    let keeping = (plan.spots(), Resolver::new(config.resolver), Bounds::default(), tally.clone(), tasks.shutdown());
+    tasks.spawn("names", async move {
+        let (spots, resolver, bounds, tally, shutdown) = keeping;
+        names::keep(spots, resolver, bounds, tally, shutdown).await;
         Ok::<_, Infallible>(())
     });
 

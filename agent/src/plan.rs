@@ -1,5 +1,5 @@
 //! What is measured: every probe with its errand and its pace. What it measures stands in one series for each [`Aspect`].
-//! Names are resolved once, when the plan is made; a probe that opens connections by name asks again for each of them.
+//! Where a name stands is looked at when a probe is sent; one that opens connections by name asks for each of them itself.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use protocols::dns::Question;
 use telemetry::otlp::build::Subject;
-use telemetry::{Family, Labels, Series, Standing};
-use tokio::task::JoinSet;
-use tracing::warn;
+use telemetry::{Family, Label, Labels, Series, Standing};
 
-use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket};
+use crate::config::{
+    AddressChoice, Config, Http, IcmpBy, MAX_ADDRESSES, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket,
+};
 use crate::endpoint::Host;
+use crate::names::{self, Addresses, Spot};
 use crate::trains;
-
-/// A name server that says nothing must not keep the other targets waiting.
-const RESOLVE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -29,7 +27,9 @@ pub struct Planned {
     /// With its own phase; that of a probe of several phases is the last one.
     pub subject: Subject,
     pub phase: &'static str,
-    pub errand: Errand,
+    /// The address in it is that of [`Self::place`] when it is fixed.
+    toward: Errand,
+    place: Place,
     pub dial: Option<Dial>,
     /// What a DNS server is asked.
     pub question: Option<Question>,
@@ -39,11 +39,22 @@ pub struct Planned {
     pub timeout: Duration,
 }
 
+/// Where a probe goes to.
+#[derive(Debug, Clone)]
+enum Place {
+    Fixed(IpAddr),
+    Named(Spot),
+}
+
 /// What a task of the probe's own opens connections to, and what for.
 #[derive(Debug, Clone)]
 pub struct Dial {
     pub host: Host,
     pub port: u16,
+    /// The one address of a name that this probe is for.
+    pub pinned: Option<IpAddr>,
+    /// The name server to ask. `None`: what the system says.
+    pub resolver: Option<SocketAddr>,
     pub purpose: Purpose,
 }
 
@@ -83,19 +94,21 @@ pub enum Errand {
     Dial(ProbeIndex),
     /// The reflector inside ourselves.
     Floor,
-    /// The target's name had no address when the plan was made.
+    /// The target's name has no address.
     Nowhere,
 }
 
-/// What the names of a plan stand for. A name without an address is absent.
-pub type Addresses = BTreeMap<String, IpAddr>;
-
 impl Plan {
     pub fn new(config: &Config, addresses: &Addresses) -> Self {
-        let each = |target| planned(config, target, addresses);
-        let mut probes: Vec<_> = config.targets.iter().flat_map(each).collect();
+        let mut spots = Spots::new();
+        let mut probes = Vec::new();
+        for target in &config.targets {
+            for at in places(config, target, addresses, &mut spots) {
+                probes.extend(planned(config, target, &at));
+            }
+        }
         for (planned, index) in probes.iter_mut().zip(0..) {
-            match &mut planned.errand {
+            match &mut planned.toward {
                 Errand::Dns(_, probe) => *probe = ProbeIndex(index),
                 errand if planned.dial.is_some() => *errand = Errand::Dial(ProbeIndex(index)),
                 _ => {}
@@ -112,10 +125,52 @@ impl Plan {
         &self.probes[probe.0 as usize]
     }
 
-    /// The families that `of` finds in any errand.
+    /// The names whose addresses probes are sent to.
+    pub fn spots(&self) -> Vec<Spot> {
+        let mut spots = BTreeMap::new();
+        for planned in self.probes.iter().filter(|planned| planned.dial.is_none()) {
+            if let Place::Named(spot) = &planned.place {
+                spots.insert((&spot.name, spot.family), spot.clone());
+            }
+        }
+        spots.into_values().collect()
+    }
+
+    /// The families that `of` finds in any errand, also where a name has no address yet.
     pub fn families(&self, of: impl Fn(Errand) -> Option<Family>) -> Vec<Family> {
-        let has = |family: &Family| self.probes.iter().any(|planned| of(planned.errand) == Some(*family));
+        let has = |family: &Family| self.probes.iter().any(|planned| of(planned.toward) == Some(*family));
         [Family::Ipv4, Family::Ipv6].into_iter().filter(has).collect()
+    }
+}
+
+impl Planned {
+    /// Whom to ask as things stand now.
+    pub fn errand(&self) -> Errand {
+        match &self.place {
+            Place::Named(spot) if self.dial.is_none() => {
+                spot.address().map_or(Errand::Nowhere, |address| self.toward.at(address))
+            }
+            Place::Fixed(_) | Place::Named(_) => self.toward,
+        }
+    }
+
+    /// What it asks, wherever that is.
+    pub fn toward(&self) -> Errand {
+        self.toward
+    }
+
+    /// Of what it measures by its own phase alone.
+    pub fn aspect(&self) -> Aspect {
+        Aspect { phase: self.phase, labels: self.subject.series.labels.clone() }
+    }
+
+    /// Whose points those of an aspect are.
+    pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Subject {
+        let mut subject = self.subject.clone();
+        subject.series.standing = standing;
+        subject.series.phase = aspect.phase.parse().expect("a phase is a name");
+        subject.series.labels = aspect.labels.clone();
+        subject
     }
 }
 
@@ -129,32 +184,68 @@ impl Errand {
     pub fn has_ports(self) -> bool {
         matches!(self, Self::VoicePing(_) | Self::Stun(_) | Self::Stamp(_) | Self::Dns(..))
     }
+
+    /// The same, elsewhere.
+    fn at(self, ip: IpAddr) -> Self {
+        let to = |to: SocketAddr| SocketAddr::new(ip, to.port());
+        match self {
+            Self::VoicePing(old) => Self::VoicePing(to(old)),
+            Self::VoiceDiscovery(old) => Self::VoiceDiscovery(to(old)),
+            Self::Stun(old) => Self::Stun(to(old)),
+            Self::Stamp(old) => Self::Stamp(to(old)),
+            Self::Icmp(_) => Self::Icmp(ip),
+            Self::SurgePing(_) => Self::SurgePing(ip),
+            Self::Tcp(old) => Self::Tcp(to(old)),
+            Self::Dns(old, probe) => Self::Dns(to(old), probe),
+            Self::Dial(_) | Self::Floor | Self::Nowhere => self,
+        }
+    }
 }
 
-impl Planned {
-    /// Of what it measures by its own phase alone.
-    pub fn aspect(&self) -> Aspect {
-        Aspect { phase: self.phase, labels: Labels::new() }
-    }
+type Spots = BTreeMap<(String, Family), Spot>;
 
-    /// Whose points those of an aspect are.
-    pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Subject {
-        let mut subject = self.subject.clone();
-        subject.series.standing = standing;
-        subject.series.phase = aspect.phase.parse().expect("a phase is a name");
-        subject.series.labels = aspect.labels.clone();
-        subject
-    }
+/// A place with its family, and what tells it from the target's others.
+struct At {
+    place: Place,
+    family: Family,
+    labels: Labels,
 }
 
-fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Planned> {
-    let address = match &target.endpoint.host {
-        Host::Address(address) => Some(*address),
-        Host::Name(name) => addresses.get(name).copied(),
+/// Where the probes of a target go: one place in each family, or one for each address where all are asked for.
+fn places(config: &Config, target: &Target, addresses: &Addresses, spots: &mut Spots) -> Vec<At> {
+    let name = match &target.endpoint.host {
+        Host::Address(address) => {
+            let family = names::family(*address);
+            return vec![At { place: Place::Fixed(*address), family, labels: Labels::new() }];
+        }
+        Host::Name(name) => name,
     };
-    let family = match address {
-        Some(IpAddr::V6(_)) => Family::Ipv6,
-        Some(IpAddr::V4(_)) | None => Family::Ipv4,
+    let found = addresses.get(name).map_or(&[][..], Vec::as_slice);
+    let mut places = Vec::new();
+    for family in target.family.of_series(found, config.source_address) {
+        let of_it: Vec<_> = found.iter().copied().filter(|address| names::family(*address) == family).collect();
+        if target.addresses == AddressChoice::All && !of_it.is_empty() {
+            let pinned = |address: IpAddr| {
+                let value = address.to_string().parse().expect("an address is a label");
+                At { place: Place::Fixed(address), family, labels: Labels::from([(Label::Address, value)]) }
+            };
+            places.extend(of_it.into_iter().take(MAX_ADDRESSES).map(pinned));
+        } else {
+            let spot =
+                spots.entry((name.clone(), family)).or_insert_with(|| Spot::new(name, family, of_it.first().copied()));
+            places.push(At { place: Place::Named(spot.clone()), family, labels: Labels::new() });
+        }
+    }
+    places
+}
+
+fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {
+    let At { place, family, labels } = at;
+    let (family, by_name) = (*family, matches!(target.endpoint.host, Host::Name(_)));
+    let fixed = if let Place::Fixed(address) = place { Some(*address) } else { None };
+    let unspecified = match family {
+        Family::Ipv4 => IpAddr::from([0; 4]),
+        Family::Ipv6 => IpAddr::from([0; 16]),
     };
     let each = |probe: &Probe, asked: Asked| {
         let series = Series {
@@ -167,19 +258,20 @@ fn planned(config: &Config, target: &Target, addresses: &Addresses) -> Vec<Plann
             phase: asked.phase.parse().expect("a phase is a name"),
             family,
             standing: Standing::Regular,
-            labels: Labels::new(),
+            labels: labels.clone(),
         };
         let port = probe.kind.port(&target.endpoint);
         let dial = asked.purpose.map(|purpose| {
             let (host, port) = (target.endpoint.host.clone(), port.unwrap_or_default());
-            Dial { host, port, purpose }
+            Dial { host, port, pinned: fixed.filter(|_| by_name), resolver: config.resolver, purpose }
         });
-        let errand = address.map_or(Errand::Nowhere, |address| (asked.errand)(address, port.unwrap_or_default()));
+        let toward = (asked.errand)(fixed.unwrap_or(unspecified), port.unwrap_or_default());
+        let place = place.clone();
         let address = target.endpoint.host.to_string();
         let subject = Subject { series, address, port, transport: asked.transport };
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
-        let (phase, every, train) = (asked.phase, asked.every, asked.train);
-        Planned { subject, phase, errand, dial, question, train, every, timeout: probe.timeout }
+        let (phase, every, train, timeout) = (asked.phase, asked.every, asked.train, probe.timeout);
+        Planned { subject, phase, toward, place, dial, question, train, every, timeout }
     };
     let asked =
         target.probes.iter().flat_map(|probe| asked(probe, config.icmp).into_iter().map(move |asked| (probe, asked)));
@@ -232,103 +324,5 @@ fn asked(probe: &Probe, icmp: IcmpBy) -> Vec<Asked> {
     }
 }
 
-/// Asks the system's resolver for every name of the configuration, all at once. Of several addresses the first one counts
-/// that has the family of our source, else the first: the resolver knows best which of them this machine reaches.
-pub async fn resolve(config: &Config) -> Addresses {
-    let mut lookups = JoinSet::new();
-    for target in &config.targets {
-        if let Host::Name(name) = target.endpoint.host.clone() {
-            let (target, source) = (target.id.clone(), config.source_address);
-            lookups.spawn(async move {
-                let address = lookup(&name, source).await;
-                if let Err(reason) = &address {
-                    warn!(%target, name, reason, "the name has no address; its probes count as dns failures");
-                }
-                Some((name, address.ok()?))
-            });
-        }
-    }
-    lookups.join_all().await.into_iter().flatten().collect()
-}
-
-async fn lookup(name: &str, source: Option<IpAddr>) -> Result<IpAddr, String> {
-    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((name, 0))).await;
-    let found = found.map_err(|_| format!("no answer within {RESOLVE:?}"))?.map_err(|error| error.to_string())?;
-    let found: Vec<_> = found.map(|address| address.ip()).collect();
-    let ours = found.iter().find(|ip| source.is_some_and(|source| source.is_ipv4() == ip.is_ipv4()));
-    ours.or(found.first()).copied().ok_or_else(|| "no addresses".to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(address: &str, kind: &str) -> Config {
-        let text = format!(
-            "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n[[target]]\nid = \"iad-1\"\n\
-             service = \"voice\"\nregion = \"iad\"\naddress = \"{address}\"\n[[target.probe]]\nkind = \"{kind}\"\n"
-        );
-        Config::parse("agent.toml", text).unwrap()
-    }
-
-    #[test]
-    fn a_voice_probe_makes_a_ping_and_a_discovery_series() {
-        let config = config("192.0.2.7:50000", "voice");
-        let plan = Plan::new(&config, &Addresses::new());
-        let to = "192.0.2.7:50000".parse().unwrap();
-        let met: Vec<_> = plan
-            .probes()
-            .iter()
-            .map(|planned| (planned.subject.series.phase.to_string(), planned.errand, planned.every.as_secs()))
-            .collect();
-        let expected =
-            [("rtt".to_owned(), Errand::VoicePing(to), 1), ("discovery".to_owned(), Errand::VoiceDiscovery(to), 10)];
-        assert_eq!(met, expected);
-        assert_eq!(config.series(), 2);
-    }
-
-    #[test]
-    fn a_voice_probe_with_trains_makes_a_series_of_them_too() {
-        let config = config("192.0.2.7:50000", "voice\"\ntrain_every = \"1m");
-        let plan = Plan::new(&config, &Addresses::new());
-        let Planned { phase, train, every, errand, .. } = plan.probes().last().unwrap();
-        assert_eq!((*phase, *train, *every), ("train", Some(50), Duration::from_mins(1)));
-        assert_eq!(*errand, Errand::VoicePing("192.0.2.7:50000".parse().unwrap()));
-        assert_eq!(config.series(), 4, "ping, discovery, train, jitter");
-    }
-
-    #[test]
-    fn an_icmp_series_has_no_port_and_the_family_of_its_address() {
-        let plan = Plan::new(&config("[2001:db8::1]:443", "icmp"), &Addresses::new());
-        let Planned { subject, errand, .. } = &plan.probes()[0];
-        assert_eq!((subject.port, subject.address.as_str(), subject.transport), (None, "2001:db8::1", "icmp"));
-        assert_eq!((subject.series.family, *errand), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));
-    }
-
-    #[test]
-    fn a_dns_probe_asks_its_own_question_at_port_53_unless_the_address_says_otherwise() {
-        let plan = |address| Plan::new(&config(address, "dns\"\nname = \"www.example.com"), &Addresses::new());
-        let plain = plan("192.0.2.53");
-        let Planned { subject, errand, question, .. } = &plain.probes()[0];
-        assert_eq!((subject.port, subject.transport, subject.series.phase.as_str()), (Some(53), "udp", "rtt"));
-        assert_eq!(*errand, Errand::Dns("192.0.2.53:53".parse().unwrap(), ProbeIndex(0)));
-        assert!(question.is_some());
-        let elsewhere = plan("192.0.2.53:5353").probes()[0].errand;
-        assert_eq!(elsewhere, Errand::Dns("192.0.2.53:5353".parse().unwrap(), ProbeIndex(0)));
-    }
-
-    #[test]
-    fn a_name_that_was_not_resolved_leads_nowhere() {
-        let plan = |addresses| Plan::new(&config("edge.example.com:443", "tcp"), &addresses).probes()[0].errand;
-        assert_eq!(plan(Addresses::new()), Errand::Nowhere);
-        let known = Addresses::from([("edge.example.com".to_owned(), "192.0.2.9".parse().unwrap())]);
-        assert_eq!(plan(known), Errand::Tcp("192.0.2.9:443".parse().unwrap()));
-    }
-
-    #[tokio::test]
-    async fn a_name_in_the_hosts_file_is_resolved_to_our_sources_family() {
-        let mut config = config("localhost:443", "tcp");
-        config.source_address = Some("127.0.0.1".parse().unwrap());
-        assert_eq!(resolve(&config).await.get("localhost"), Some(&"127.0.0.1".parse().unwrap()));
-    }
-}
+mod tests;

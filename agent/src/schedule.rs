@@ -79,10 +79,14 @@ impl Schedule {
 
 impl Cadence {
     pub fn of(series: &Series, every: Duration) -> Self {
-        let Series { agent, target, probe, phase, family, .. } = series;
+        let Series { agent, target, probe, phase, family, labels, .. } = series;
         let mut hash = Xxh3::new();
         for part in [agent.as_str(), target.as_str(), probe.as_str(), phase.as_str(), family.as_str()] {
             hash.update(part.as_bytes());
+            hash.update(b"/");
+        }
+        for value in labels.values() {
+            hash.update(value.as_str().as_bytes());
             hash.update(b"/");
         }
         // The hash as a fraction of one, of the interval.

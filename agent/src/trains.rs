@@ -8,7 +8,7 @@ use runtime::Mono;
 use telemetry::{FailureKind, Label, Labels, Outcome, Standing};
 
 use crate::flights::{End, Ended};
-use crate::plan::{Aspect, Errand};
+use crate::plan::{Aspect, Errand, Planned};
 use crate::probe::{Heard, Report, Sample, SendFault, Token, Way};
 use crate::schedule::Due;
 
@@ -30,6 +30,8 @@ struct Train {
     due: Due,
     errand: Errand,
     timeout: Duration,
+    /// Of all its samples.
+    labels: Labels,
     way: Way,
     length: u16,
     sent: Vec<Packet>,
@@ -65,11 +67,12 @@ enum Arrival {
 }
 
 impl Trains {
-    pub fn begin(&mut self, due: Due, errand: Errand, timeout: Duration, way: Way, length: u16) {
+    pub fn begin(&mut self, due: Due, planned: &Planned, way: Way, length: u16) {
         let train = Train {
             due,
-            errand,
-            timeout,
+            errand: planned.errand(),
+            timeout: planned.timeout,
+            labels: planned.subject.series.labels.clone(),
             way,
             length,
             sent: Vec::with_capacity(usize::from(length)),
@@ -194,11 +197,11 @@ impl Train {
                 Fate::Back(took, Arrival::Duplicate) => ((Outcome::Reply, took), Some("duplicate")),
             };
             let label = |word: &str| (Label::Arrival, word.parse().expect("a label"));
-            let labels: Labels = arrival.map(label).into_iter().collect();
+            let labels: Labels = self.labels.clone().into_iter().chain(arrival.map(label)).collect();
             Sample { aspect: Aspect { phase: TRAIN, labels }, outcome, duration }
         });
         let jitter = jitter(&self.round_trips).map(|duration| Sample {
-            aspect: Aspect { phase: JITTER, labels: Labels::new() },
+            aspect: Aspect { phase: JITTER, labels: self.labels.clone() },
             outcome: Outcome::Reply,
             duration,
         });
@@ -222,9 +225,20 @@ mod tests {
     use runtime::Wall;
 
     use super::*;
-    use crate::plan::ProbeIndex;
+    use crate::config::Config;
+    use crate::names::Addresses;
+    use crate::plan::{Plan, ProbeIndex};
 
-    const TIMEOUT: Duration = Duration::from_secs(1);
+    fn due() -> Due {
+        Due { probe: ProbeIndex(0), at: at(0), wall: Wall(0) }
+    }
+
+    /// One voice probe with a timeout of a second.
+    fn plan() -> Plan {
+        let text = "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n[[target]]\nid = \"iad-1\"\n\
+                    service = \"voice\"\nregion = \"iad\"\naddress = \"192.0.2.1:50000\"\n[[target.probe]]\nkind = \"voice\"\n";
+        Plan::new(&Config::parse("agent.toml", text.to_owned()).unwrap(), &Addresses::new())
+    }
 
     fn at(millis: u64) -> Mono {
         Mono(millis * 1_000_000)
@@ -242,7 +256,7 @@ mod tests {
     /// A train of so many packets, the tokens from 0; answered at these moments, in this order.
     fn run(length: u16, answers: &[(u32, u64)]) -> Vec<Sample> {
         let mut trains = Trains::default();
-        trains.begin(Due { probe: ProbeIndex(0), at: at(0), wall: Wall(0) }, errand(), TIMEOUT, Way(5), length);
+        trains.begin(due(), plan().get(ProbeIndex(0)), Way(5), length);
         let mut tokens = 0;
         for now in (0..u64::from(length) * 20).step_by(5) {
             assert_eq!(
@@ -305,7 +319,7 @@ mod tests {
     #[test]
     fn an_answer_from_elsewhere_is_not_the_trains() {
         let mut trains = Trains::default();
-        trains.begin(Due { probe: ProbeIndex(0), at: at(0), wall: Wall(0) }, errand(), TIMEOUT, Way(0), 1);
+        trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 1);
         assert_eq!(trains.send(at(0), |_, _, _| (Token(0), Ok(at(0)))), None);
         let elsewhere = Errand::VoicePing("192.0.2.9:50000".parse().unwrap());
         assert!(!trains.hear(&answer(0, elsewhere, 30)));
@@ -316,7 +330,7 @@ mod tests {
     #[test]
     fn what_could_not_be_sent_is_missed_and_in_no_sample() {
         let mut trains = Trains::default();
-        trains.begin(Due { probe: ProbeIndex(0), at: at(0), wall: Wall(0) }, errand(), TIMEOUT, Way(0), 2);
+        trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 2);
         assert_eq!(trains.send(at(20), |_, _, _| (Token(0), Err(SendFault::Busy))), Some((2, SendFault::Busy)));
         let Some(Ended { end: End::Phased(samples, _), .. }) = trains.pop(at(5000)) else { panic!("it is over") };
         assert_eq!(samples, []);

@@ -17,11 +17,12 @@ use std::time::Duration;
 use runtime::{Clock, Mono, Shutdown, Tasks};
 use telemetry::Standing;
 
-use crate::config::{Config, IcmpBy, Probe, ProbeKind, Target};
+use crate::config::{AddressChoice, Config, FamilyChoice, IcmpBy, Probe, ProbeKind, Target};
 use crate::endpoint::{Endpoint, Host};
 use crate::flights::{Ended, Flights, Miss};
+use crate::names;
 use crate::now::Now;
-use crate::plan::{self, Errand, Plan, Planned, ProbeIndex};
+use crate::plan::{Errand, Plan, Planned, ProbeIndex};
 use crate::probe::wire::Wire;
 use crate::probe::{Order, Prober, SendFault, WAYS, Way};
 use crate::schedule::Due;
@@ -62,7 +63,7 @@ pub async fn start(
     tell: impl FnOnce(&Summary) -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
     let config = trial.config();
-    let plan = Plan::new(&config, &plan::resolve(&config).await);
+    let plan = Plan::new(&config, &names::resolve(&config).await);
     let mut wire = Wire::open(&plan, None, Clock::start(), tasks)?;
     let mut course = Course::new(trial, plan, wire.now());
     let (bell, stopping) = (wire.bell(), tasks.shutdown());
@@ -91,6 +92,8 @@ impl Trial {
             service: name.parse().expect("a name"),
             region: name.parse().expect("a name"),
             endpoint: self.endpoint.clone(),
+            family: FamilyChoice::Usual,
+            addresses: AddressChoice::One,
             advertise: Vec::new(),
             probes: vec![self.probe.clone()],
         };
@@ -99,6 +102,7 @@ impl Trial {
             agent: name.parse().expect("a name"),
             collector: "http://localhost".parse().expect("a URL"),
             source_address: None,
+            resolver: None,
             icmp: IcmpBy::Ourselves,
             confirms_per_second: 0,
             data_dir: None,
@@ -198,7 +202,7 @@ impl Course {
         let planned = self.plan.get(probe);
         let Some(token) = self.flights.token(probe) else { return self.summary.missed(Miss::Crowded) };
         let way = Way((self.begun % u32::from(WAYS)) as u8);
-        let order = Order { token, errand: planned.errand, timeout: planned.timeout, way };
+        let order = Order { token, errand: planned.errand(), timeout: planned.timeout, way };
         let result = prober.send(order);
         match result {
             Ok(launch) => {
@@ -223,7 +227,7 @@ impl Course {
 
 /// The address that a probe goes to. `None`: it has none, or asks again for each connection.
 fn probed(planned: &Planned) -> Option<IpAddr> {
-    match planned.errand {
+    match planned.errand() {
         Errand::VoicePing(to)
         | Errand::VoiceDiscovery(to)
         | Errand::Stun(to)

@@ -7,7 +7,8 @@ use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
 use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION, TLS_NOT_AFTER};
 
 use super::*;
-use crate::plan::{Addresses, ProbeIndex};
+use crate::names::Addresses;
+use crate::plan::ProbeIndex;
 use crate::spool::{BOUND, Memory};
 
 #[derive(Default)]

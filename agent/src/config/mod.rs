@@ -3,7 +3,7 @@
 mod probe;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -12,14 +12,17 @@ use std::time::Duration;
 use runtime::config::{self, Faults, Table, kind};
 use runtime::own::Destination;
 use telemetry::window::DEFAULT_WIDTH;
-use telemetry::{AgentId, RegionName, ServiceName, TargetId};
+use telemetry::{AgentId, Family, RegionName, ServiceName, TargetId};
 
-use crate::endpoint::{self, Endpoint};
+use crate::endpoint::{self, Endpoint, Host};
 
 pub use probe::{Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, Train, Voice, WebSocket};
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;
+
+/// Every address multiplies the series.
+pub const MAX_ADDRESSES: usize = 8;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +31,8 @@ pub struct Config {
     pub collector: Collector,
     /// Where probes go out from; its family's only.
     pub source_address: Option<IpAddr>,
+    /// The name server to ask. `None`: what the system says.
+    pub resolver: Option<SocketAddr>,
     pub icmp: IcmpBy,
     /// How many confirming packets may go out in a second; 0: none.
     pub confirms_per_second: u32,
@@ -46,9 +51,30 @@ pub struct Target {
     pub service: ServiceName,
     pub region: RegionName,
     pub endpoint: Endpoint,
+    pub family: FamilyChoice,
+    pub addresses: AddressChoice,
     /// What routers are told; never probed, never guessed from the address.
     pub advertise: Vec<String>,
     pub probes: Vec<Probe>,
+}
+
+/// In which families a name is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FamilyChoice {
+    /// That of the source address, else the one that this machine prefers at start.
+    Usual,
+    One(Family),
+    /// A series of each, also where the name has no address of one.
+    Both,
+}
+
+/// Which of a name's addresses are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressChoice {
+    /// One at a time, whichever stands.
+    One,
+    /// Each that was there at start, up to [`MAX_ADDRESSES`] of a family, in a series of its own.
+    All,
 }
 
 /// Where batches go: an http or https URL to whose path `/v1/metrics` is added.
@@ -66,6 +92,13 @@ pub enum IcmpBy {
 const ICMP_BY: &[(&str, IcmpBy)] = &[("own", IcmpBy::Ourselves), ("surge-ping", IcmpBy::SurgePing)];
 
 const CONFIRMS_PER_SECOND: u32 = 100;
+const FAMILIES: &[(&str, FamilyChoice)] = &[
+    ("ipv4", FamilyChoice::One(Family::Ipv4)),
+    ("ipv6", FamilyChoice::One(Family::Ipv6)),
+    ("both", FamilyChoice::Both),
+];
+const ADDRESSES: &[(&str, AddressChoice)] = &[("one", AddressChoice::One), ("all", AddressChoice::All)];
+const RESOLVER: &str = "an IP address and a port, such as \"127.0.0.1:53\"";
 
 const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
 const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
@@ -85,6 +118,7 @@ impl Config {
         let agent = root.optional("agent", kind::name());
         let collector = root.required("collector", kind::parsed(COLLECTOR));
         let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
+        let resolver = root.optional("resolver", kind::parsed(RESOLVER));
         let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
         let confirms = root.optional("confirms_per_second", kind::integer(0..=10_000));
         let confirms_per_second = confirms.map_or(CONFIRMS_PER_SECOND, |count| count as u32);
@@ -109,6 +143,7 @@ impl Config {
             region,
             collector: collector?,
             source_address,
+            resolver,
             icmp,
             confirms_per_second,
             data_dir,
@@ -122,8 +157,10 @@ impl Config {
     /// How many series it makes at least: one for each phase, and for each kind of connection. What targets say of themselves
     /// makes more.
     pub fn series(&self) -> usize {
-        let of =
-            |target: &Target| target.probes.iter().map(|probe| probe.kind.series(&target.endpoint.host)).sum::<usize>();
+        let of = |target: &Target| {
+            let families = if target.family == FamilyChoice::Both { 2 } else { 1 };
+            families * target.probes.iter().map(|probe| probe.kind.series(&target.endpoint.host)).sum::<usize>()
+        };
         self.targets.iter().map(of).sum()
     }
 }
@@ -139,6 +176,21 @@ impl Target {
         let service = table.required("service", kind::name());
         let region = table.required("region", kind::name());
         let endpoint: Option<Endpoint> = table.required("address", kind::parsed(endpoint::ALLOWED));
+        let family = table.optional("family", kind::choice(FAMILIES)).unwrap_or(FamilyChoice::Usual);
+        let addresses = table.optional("addresses", kind::choice(ADDRESSES)).unwrap_or(AddressChoice::One);
+        if let Some(Endpoint { host: Host::Address(address), .. }) = &endpoint {
+            let fits = match family {
+                FamilyChoice::Usual => true,
+                FamilyChoice::One(family) => family == crate::names::family(*address),
+                FamilyChoice::Both => false,
+            };
+            if !fits {
+                table.refuse("family", &format!("the address is {address}"), "one that the address has, or a name");
+            }
+            if addresses == AddressChoice::All {
+                table.refuse("addresses", &format!("the address is {address}"), "\"all\" of a name only");
+            }
+        }
         let advertise = table.optional("advertise", kind::list(kind::text())).unwrap_or_default();
         let (mut kinds, mut wrong) = (Vec::new(), false);
         let probes = table.tables("probe", |probe| {
@@ -155,7 +207,8 @@ impl Target {
             let found = format!("found {host} without a port");
             table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));
         }
-        Some(Self { id: id?, service: service?, region: region?, endpoint: endpoint?, advertise, probes })
+        let (id, service, region, endpoint) = (id?, service?, region?, endpoint?);
+        Some(Self { id, service, region, endpoint, family, addresses, advertise, probes })
     }
 }
 

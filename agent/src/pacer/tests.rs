@@ -10,7 +10,7 @@ use telemetry::{FailureKind, Outcome};
 
 use super::*;
 use crate::config::Config;
-use crate::plan::Addresses;
+use crate::names::Addresses;
 use crate::probe::{Heard, Launch, SendFault};
 
 const START: Wall = Wall(1_764_000_000_000_000_000);

@@ -16,7 +16,8 @@ use super::dial::{Dialer, Roots};
 use super::why::Why;
 use super::{Order, Report, Token};
 use crate::Config;
-use crate::plan::{Addresses, Errand, Plan, Planned, ProbeIndex};
+use crate::names::Addresses;
+use crate::plan::{Errand, Plan, Planned, ProbeIndex};
 
 /// An authority that lasts as long as the test, and a certificate of its for localhost and 127.0.0.1.
 pub(super) struct Authority {

@@ -18,9 +18,10 @@ use tracing::warn;
 use super::certificate::Witness;
 use super::phases::{Fault, Phases};
 use super::why::Why;
-use super::{errno, sockets, tcp};
+use super::{errno, tcp};
 use crate::config::{self, Secure};
 use crate::endpoint::Host;
+use crate::names::{self, Answer, Resolver};
 use crate::plan::{Dial, Purpose};
 
 /// What a probe speaks over.
@@ -33,6 +34,8 @@ pub struct Dialer {
     pub why: Why,
     host: Host,
     port: u16,
+    pinned: Option<IpAddr>,
+    resolver: Option<SocketAddr>,
     family: Family,
     source: Option<IpAddr>,
     tls: Option<Tls>,
@@ -64,7 +67,7 @@ impl Dialer {
         roots: &mut Roots,
         why: Why,
     ) -> Option<Self> {
-        let Dial { host, port, purpose } = dial;
+        let Dial { host, port, pinned, resolver, purpose } = dial;
         let (secure, alpn) = match purpose {
             Purpose::Tls(secure) => (Some(secure), &[][..]),
             Purpose::Http(http) => (http.tls.as_ref(), super::http::alpn(http.version)),
@@ -77,13 +80,13 @@ impl Dialer {
                 return None;
             }
         };
-        let (host, port, family) = (host.clone(), *port, series.family);
-        Some(Self { clock, why, host, port, family, source, tls })
+        let (host, port, pinned, resolver, family) = (host.clone(), *port, *pinned, *resolver, series.family);
+        Some(Self { clock, why, host, port, pinned, resolver, family, source, tls })
     }
 
     /// The phases that it passes.
     pub fn phases(&self) -> impl Iterator<Item = &'static str> {
-        let dns = matches!(self.host, Host::Name(_)).then_some("dns");
+        let dns = (self.pinned.is_none() && matches!(self.host, Host::Name(_))).then_some("dns");
         dns.into_iter().chain(["connect"]).chain(self.tls.as_ref().map(|_| "tls"))
     }
 
@@ -98,9 +101,10 @@ impl Dialer {
     }
 
     pub async fn dial(&self, phases: &mut Phases) -> Result<Dialled, Fault> {
-        let address = match &self.host {
-            Host::Address(address) => *address,
-            Host::Name(name) => {
+        let address = match (&self.host, self.pinned) {
+            (Host::Address(address), _) => *address,
+            (Host::Name(_), Some(pinned)) => pinned,
+            (Host::Name(name), None) => {
                 let address = self.look_up(name).await?;
                 phases.passed();
                 address
@@ -125,9 +129,14 @@ impl Dialer {
     /// The first address of the family that the series is of.
     async fn look_up(&self, name: &str) -> Result<IpAddr, Fault> {
         let failed = |reason: &dyn Display| self.why.fault(FailureKind::Dns, reason);
+        let missing = || failed(&format_args!("{name} has no {} address", self.family.as_str()));
+        if let Some(server) = self.resolver {
+            let answer = Resolver::new(Some(server)).ask(name, self.family).await;
+            let Answer::Found { addresses, .. } = answer else { return Err(missing()) };
+            return addresses.first().copied().ok_or_else(missing);
+        }
         let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| failed(&error))?;
-        let ours = found.map(|address| address.ip()).find(|ip| sockets::family(*ip) == self.family);
-        ours.ok_or_else(|| failed(&format_args!("{name} has no {} address", self.family.as_str())))
+        found.map(|address| address.ip()).find(|ip| names::family(*ip) == self.family).ok_or_else(missing)
     }
 }
 

@@ -31,7 +31,7 @@ impl Dns {
             Errand::Dns(to, _) => Some(family(to.ip())),
             _ => None,
         });
-        let asks = |planned: &crate::plan::Planned| match planned.errand {
+        let asks = |planned: &crate::plan::Planned| match planned.toward() {
             Errand::Dns(_, probe) => Some((probe, planned.question.clone()?)),
             _ => None,
         };
@@ -116,7 +116,7 @@ mod tests {
         let clock = Clock::start();
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let plan = plan(&server.local_addr().unwrap().to_string(), "dns", "name = \"www.example.com\"");
-        let errand = plan.probes()[0].errand;
+        let errand = plan.probes()[0].errand();
         let (mut dns, mut reports) = (Dns::open(&plan, None, 7), Vec::new());
         let order =
             Order { token: Token(1), errand, timeout: Duration::from_secs(1), way: super::super::Way::default() };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use runtime::timer::Poller;
 use runtime::{Clock, Mono, Tasks};
-use telemetry::{FailureKind, Family};
+use telemetry::{FailureKind, Family, Labels, TargetId};
 use tokio::sync::mpsc::{self, Sender};
 
 use super::dial::{Dialer, Roots};
@@ -25,7 +25,7 @@ use super::websocket::WebSocket;
 use super::why::Why;
 use super::{Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
 use crate::now::Now;
-use crate::plan::{Errand, Plan, ProbeIndex, Purpose};
+use crate::plan::{Errand, Plan, Planned, ProbeIndex, Purpose};
 
 /// How many orders may wait for a task to take them.
 const ORDERS: usize = 1024;
@@ -162,33 +162,53 @@ fn dialled(
     let mut gateways = HashMap::new();
     let mut desks = HashMap::new();
     for planned in plan.probes() {
-        let (Errand::Dial(probe), Some(dial)) = (planned.errand, &planned.dial) else { continue };
+        let (Errand::Dial(probe), Some(dial)) = (planned.toward(), &planned.dial) else { continue };
         let dialer = Dialer::new(dial, &planned.subject.series, source, clock, &mut roots, why.clone());
         let Some(dialer) = dialer else { continue };
+        let labels = planned.subject.series.labels.clone();
         let desk = match &dial.purpose {
             Purpose::Tls(_) => {
                 let dialer = Arc::new(dialer);
-                desk("tls", tasks, reporter, move |order| tls::probe(order, dialer.clone()))
+                desk("tls", tasks, reporter, move |order| labelled(tls::probe(order, dialer.clone()), labels.clone()))
             }
             Purpose::Http(http) => {
                 let http = Arc::new(Http::new(dialer, http, &planned.subject.series));
-                desk("http", tasks, reporter, move |order| http.clone().probe(order))
+                desk("http", tasks, reporter, move |order| labelled(http.clone().probe(order), labels.clone()))
             }
             Purpose::GatewayConnection(config) => {
                 let user_agent = user_agent(&planned.subject.series);
                 let Some(gateway) = WebSocket::new(dialer, config, &user_agent).map(Arc::new) else { continue };
-                gateways.insert(&planned.subject.series.target, gateway.clone());
-                desk("websocket", tasks, reporter, move |order| gateway.clone().connect(order))
+                gateways.insert(place(planned), gateway.clone());
+                desk("websocket", tasks, reporter, move |order| {
+                    labelled(gateway.clone().connect(order), labels.clone())
+                })
             }
             Purpose::GatewayBeat(_) => {
                 // The plan has the connection's probe before the beat's.
-                let Some(gateway) = gateways.get(&planned.subject.series.target).cloned() else { continue };
-                desk("heartbeat", tasks, reporter, move |order| gateway.clone().beat(order))
+                let Some(gateway) = gateways.get(&place(planned)).cloned() else { continue };
+                desk("heartbeat", tasks, reporter, move |order| labelled(gateway.clone().beat(order), labels.clone()))
             }
         };
         desks.insert(probe, desk);
     }
     desks
+}
+
+/// Which connection of a gateway's is meant.
+fn place(planned: &Planned) -> (&TargetId, Family, &Labels) {
+    let series = &planned.subject.series;
+    (&series.target, series.family, &series.labels)
+}
+
+/// What was measured, with what tells its place from the target's others.
+async fn labelled(probe: impl Future<Output = Report>, labels: Labels) -> Report {
+    let mut report = probe.await;
+    if let Report::Phased { samples, .. } = &mut report {
+        for sample in samples {
+            sample.aspect.labels.extend(labels.clone());
+        }
+    }
+    report
 }
 
 /// A task that takes orders; it ends when the wire is dropped.

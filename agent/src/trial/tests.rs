@@ -4,7 +4,7 @@ use telemetry::{FailureKind, Outcome};
 
 use super::*;
 use crate::flights::{End, Noise};
-use crate::plan::Addresses;
+use crate::names::Addresses;
 use crate::probe::{Heard, Launch, Report};
 
 /// Answers every second probe after a millisecond; its first comes back late instead of never.

@@ -11,6 +11,9 @@ mod end_to_end;
 mod hostile;
 mod hostile_icmp;
 mod ipv6;
+#[path = "../../src/names/server.rs"]
+mod name_server;
+mod names;
 mod nginx;
 mod own;
 mod push;

@@ -85,6 +85,8 @@ labels! {
     Node = "isochrone.node" as "node"
     /// How a packet of a train came back, where it was not once and in order: `reordered`, `duplicate`, or `late`, which is lost.
     Arrival = "isochrone.arrival" as "arrival"
+    /// Which address of a name was probed, where each has series of its own.
+    Address = "network.peer.address" as "address"
 }
 
 /// 1 to [`MAX_LABEL_BYTES`] printable ASCII characters without quotes and backslashes, cheap to clone.
