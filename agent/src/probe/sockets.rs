@@ -173,7 +173,8 @@ impl Sockets {
         let Some(ready) = ready else { return };
         let mut events = [EpollEvent::empty(); READY_AT_ONCE];
         let count = ready.wait(&mut events, EpollTimeout::ZERO).unwrap_or_default();
-        for socket in events[..count].iter().filter_map(|event| all.get(event.data() as usize)) {
+        for (event, socket) in events[..count].iter().filter_map(|event| Some((event, all.get(event.data() as usize)?)))
+        {
             for _ in 0..READ_AT_ONCE {
                 match socket.receive(inbox, clock, &mut read) {
                     Ok(report) => reports.extend(report),
@@ -181,6 +182,9 @@ impl Sockets {
                     Err(error) if bounced(errno(&error)).is_some() => {}
                     Err(_) => break,
                 }
+            }
+            if !event.events().contains(EpollFlags::EPOLLERR) {
+                continue;
             }
             while let Ok(bounce) = inbox.bounce(&socket.inner) {
                 let Some(kind) = bounced(bounce.errno) else { continue };

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::timer::Poller;
 use runtime::{Clock, Mono, Tasks};
@@ -23,10 +24,12 @@ use super::stun::Stun;
 use super::voice::Voice;
 use super::websocket::WebSocket;
 use super::why::Why;
-use super::{Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
+use super::{Heard, Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
 use crate::now::Now;
 use crate::plan::{Errand, Plan, Planned, ProbeIndex, Purpose};
 
+/// How long an answer may lie unread: little beside any timeout.
+const UNREAD: Duration = Duration::from_millis(10);
 /// How many orders may wait for a task to take them.
 const ORDERS: usize = 1024;
 
@@ -46,6 +49,10 @@ pub struct Wire {
     why: Why,
     inbox: Inbox,
     bell: Bell,
+    /// Tasks have reported, or the bell was rung, since the inbox was read.
+    rung: bool,
+    /// The last answer to a datagram came with the kernel's stamp, so it may lie a while before it is read.
+    stamped: bool,
     /// What sending alone has told.
     told: Vec<Report>,
 }
@@ -79,8 +86,25 @@ impl Wire {
         let why = Why::default();
         let dialled = dialled(plan, source, clock, tasks, (&reporter, &why));
         let (bell, told) = (reporter.bell(), Vec::new());
-        let floor = None;
-        Ok(Self { clock, voice, dns, stun, stamp, icmp, floor, surge, tcp, dialled, why, inbox, bell, told })
+        let (floor, rung, stamped) = (None, false, false);
+        Ok(Self {
+            clock,
+            voice,
+            dns,
+            stun,
+            stamp,
+            icmp,
+            floor,
+            surge,
+            tcp,
+            dialled,
+            why,
+            inbox,
+            bell,
+            rung,
+            stamped,
+            told,
+        })
     }
 
     /// From now on it has a reflector inside.
@@ -102,13 +126,17 @@ impl Wire {
         self.bell.clone()
     }
 
-    /// Waits until something is heard, the bell rings, or it is time.
-    pub fn wait_until(&self, moment: Option<Mono>) -> io::Result<()> {
+    /// Waits until something is heard, the bell rings, or it is time. Datagrams that the kernel stamps do not end a short
+    /// wait: they are read after it, which spares a wake-up for each.
+    pub fn wait_until(&mut self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
+        let unread = self.stamped && timeout.is_some_and(|timeout| timeout <= UNREAD);
         let floor = self.floor.as_ref().and_then(Floor::fd);
         let datagrams = [self.voice.fd(), self.dns.fd(), self.stun.fd(), self.stamp.fd(), self.icmp.fd(), floor];
-        let fds = std::iter::once(self.inbox.fd()).chain(datagrams.into_iter().flatten());
-        Poller::new(fds).wait(timeout).map(drop)
+        let datagrams = datagrams.into_iter().flatten().filter(|_| !unread);
+        let fds = std::iter::once(self.inbox.fd()).chain(datagrams);
+        self.rung |= Poller::new(fds).wait(timeout)?.any(|place| place == 0);
+        Ok(())
     }
 }
 
@@ -127,7 +155,7 @@ impl Prober for Wire {
                 return floor.send(&order, &self.clock, &mut self.told);
             }
             Errand::Nowhere => {
-                let (token, after) = (order.token, std::time::Duration::ZERO);
+                let (token, after) = (order.token, Duration::ZERO);
                 self.told.push(Report::Failed { token, kind: FailureKind::Dns, after });
                 return Ok(Launch::OnTheWire(self.clock.mono()));
             }
@@ -141,13 +169,21 @@ impl Prober for Wire {
 
     fn heard(&mut self, heard: &mut Vec<Report>) {
         heard.append(&mut self.told);
+        let datagrams = heard.len();
         self.voice.receive(&self.clock, heard);
         self.dns.receive(&self.clock, heard);
         self.stun.receive(&self.clock, heard);
         self.stamp.receive(&self.clock, heard);
         self.icmp.receive(&self.clock, heard);
         self.floor.iter_mut().for_each(|floor| floor.receive(&self.clock, heard));
-        self.inbox.take(heard);
+        let stamp = |report: &Report| match report {
+            Report::Answer { heard: Heard::ByPacer { kernel, .. }, .. } => Some(kernel.is_some()),
+            _ => None,
+        };
+        self.stamped = heard[datagrams..].iter().rev().find_map(stamp).unwrap_or(self.stamped);
+        if std::mem::take(&mut self.rung) {
+            self.inbox.take(heard);
+        }
     }
 }
 
@@ -224,4 +260,48 @@ where
         Ok::<_, Infallible>(())
     });
     desk
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use telemetry::Outcome;
+
+    use super::super::{Token, Way, bench};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_the_kernel_stamps_is_read_after_a_short_wait_and_measured_by_its_stamp() {
+        let (clock, server) = (Clock::start(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let to = server.local_addr().unwrap();
+        let plan = bench::plan(&to.to_string(), "stun", "");
+        let mut wire = Wire::open(&plan, None, clock, &Tasks::default()).unwrap();
+        let ask = |token, wire: &mut Wire| {
+            let order = Order {
+                token: Token(token),
+                errand: Errand::Stun(to),
+                timeout: Duration::from_mins(1),
+                way: Way::default(),
+            };
+            wire.send(order).unwrap();
+            let (mut packet, mut heard) = ([0; 128], Vec::new());
+            let (length, from) = server.recv_from(&mut packet).unwrap();
+            let answer = protocols::stun::answer(&packet[..length], from).unwrap();
+            server.send_to(&answer, from).unwrap();
+            let moment = clock.mono() + UNREAD / 2;
+            while heard.is_empty() {
+                wire.wait_until(Some(moment)).unwrap();
+                wire.heard(&mut heard);
+            }
+            let [Report::Answer { outcome: Outcome::Reply, heard: Heard::ByPacer { at, kernel }, .. }] = heard[..]
+            else {
+                panic!("{heard:?}")
+            };
+            (moment, at, kernel.unwrap())
+        };
+        ask(1, &mut wire);
+        let (moment, at, kernel) = ask(2, &mut wire);
+        assert!(kernel < moment && moment <= at, "came {kernel:?}, waited until {moment:?}, read {at:?}");
+    }
 }
