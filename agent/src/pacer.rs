@@ -19,7 +19,7 @@ use crate::ports::Ports;
 use crate::probe::wire::Wire;
 use crate::probe::{Launch, Order, Prober, Report, Way};
 use crate::record::{Handover, Part, Recorder, Shown};
-use crate::schedule::{Cadence, Due, Schedule};
+use crate::schedule::{Due, Schedule};
 use crate::trains::{self, Trains};
 use crate::wellness::{self, Wellness};
 
@@ -53,11 +53,9 @@ impl Pacer {
         tally: Instruments,
         now: Now,
     ) -> Self {
-        let cadence = |planned: &Planned| Cadence::of(&planned.subject.series, planned.every);
-        let cadences = plan.probes().iter().map(cadence).collect();
         let count = plan.probes().len();
         Self {
-            schedule: Schedule::start(cadences, now),
+            schedule: Schedule::of_plan(plan.probes(), now),
             flights: Flights::new(rand::random()),
             trains: Trains::default(),
             confirm: Confirm::new(count, confirms_per_second, now.mono),

@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::endpoint::Host;
 use crate::names::{self, Addresses, Spot};
+use crate::schedule::Cron;
 use crate::trains;
 
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Planned {
     /// Of so many packets, where it is one.
     pub train: Option<u16>,
     pub every: Duration,
+    /// When it is due, in place of `every`.
+    pub cron: Option<Cron>,
     pub timeout: Duration,
 }
 
@@ -271,7 +274,8 @@ fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {
         let subject = Subject { series, address, port, transport: asked.transport };
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
         let (phase, every, train, timeout) = (asked.phase, asked.every, asked.train, probe.timeout);
-        Planned { subject, phase, toward, place, dial, question, train, every, timeout }
+        let cron = probe.cron.clone();
+        Planned { subject, phase, toward, place, dial, question, train, every, cron, timeout }
     };
     let asked =
         target.probes.iter().flat_map(|probe| asked(probe, config.icmp).into_iter().map(move |asked| (probe, asked)));

@@ -2,10 +2,13 @@
 //!
 //! A probe is due at the moments whose wall time, as the clock stood at start, is its phase modulo its interval. The phase
 //! comes from a hash of what the series is, so that sends never bunch on the second and a restart keeps the pace. From then
-//! on deadlines are monotonic: when the wall clock is set, the pace stays and only the names of the slots change.
+//! on deadlines are monotonic: when the wall clock is set, the pace stays and only the names of the slots change. A probe with a
+//! cron expression is due by the wall clock instead.
+
+mod cron;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use runtime::{Mono, Wall};
@@ -14,7 +17,10 @@ use telemetry::time::nanos;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::now::Now;
-use crate::plan::ProbeIndex;
+use crate::plan::{Planned, ProbeIndex};
+
+pub use cron::{Cron, SPREAD};
+use cron::{Fired, Firings};
 
 /// One probe that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Cadence {
 #[derive(Debug)]
 pub struct Schedule {
     cadences: Vec<Cadence>,
+    /// Of those that have a cron expression.
+    firings: BTreeMap<ProbeIndex, Firings>,
     next: BinaryHeap<Reverse<(Mono, ProbeIndex)>>,
     skipped: u64,
 }
@@ -43,23 +51,48 @@ impl Schedule {
     pub fn start(cadences: Vec<Cadence>, now: Now) -> Self {
         let first = |(index, cadence): (usize, &Cadence)| Reverse((cadence.first(now), ProbeIndex(index as u32)));
         let next = cadences.iter().enumerate().map(first).collect();
-        Self { cadences, next, skipped: 0 }
+        Self { cadences, firings: BTreeMap::new(), next, skipped: 0 }
+    }
+
+    pub fn of_plan(probes: &[Planned], now: Now) -> Self {
+        let cadence = |planned: &Planned| Cadence::of(&planned.subject.series, planned.every);
+        let mut schedule = Self::start(probes.iter().map(cadence).collect(), now);
+        for (planned, index) in probes.iter().zip(0..) {
+            if let Some(cron) = &planned.cron {
+                let offset = Cadence::of(&planned.subject.series, SPREAD).phase;
+                schedule.firings.insert(ProbeIndex(index), Firings::new(cron.clone(), offset, now.wall));
+            }
+        }
+        let aim = |Reverse((at, probe))| {
+            Reverse((schedule.firings.get(&probe).map_or(at, |firings| firings.look(now)), probe))
+        };
+        schedule.next = std::mem::take(&mut schedule.next).into_iter().map(aim).collect();
+        schedule
     }
 
     /// The next probe that is due by now. Of one that is overdue by whole intervals only the latest is sent: the others
     /// are told by [`Self::take_skipped`], since a burst would measure itself.
     pub fn pop(&mut self, now: Now) -> Option<Due> {
-        let mut head = self.next.peek_mut()?;
-        let Reverse((at, probe)) = *head;
-        if at > now.mono {
-            return None;
+        while let Some(mut head) = self.next.peek_mut() {
+            let Reverse((at, probe)) = *head;
+            if at > now.mono {
+                return None;
+            }
+            if let Some(firings) = self.firings.get_mut(&probe) {
+                let Fired { due, skipped } = firings.take(at, now);
+                *head = Reverse((firings.look(now), probe));
+                self.skipped += skipped;
+                let Some((at, wall)) = due else { continue };
+                return Some(Due { probe, at, wall });
+            }
+            let every = self.cadences[probe.0 as usize].every;
+            let behind = nanos(now.mono.since(at)) / nanos(every);
+            let at = Mono(at.0 + behind * nanos(every));
+            *head = Reverse((at + every, probe));
+            self.skipped += behind;
+            return Some(Due { probe, at, wall: now.wall_at(at) });
         }
-        let every = self.cadences[probe.0 as usize].every;
-        let behind = nanos(now.mono.since(at)) / nanos(every);
-        let at = Mono(at.0 + behind * nanos(every));
-        *head = Reverse((at + every, probe));
-        self.skipped += behind;
-        Some(Due { probe, at, wall: now.wall_at(at) })
+        None
     }
 
     /// When to look again. `None`: never.
@@ -143,6 +176,40 @@ mod tests {
         let first = |start: Now| Schedule::start(cadences(1, every), start).next().unwrap();
         let (before, later) = (first(START), first(after(73_000_000_000)));
         assert_eq!((later.0 - before.0) % nanos(every), 0);
+    }
+
+    #[test]
+    fn a_probe_with_a_cron_expression_stands_beside_the_others_and_moves_none() {
+        let text = |cron: &str| {
+            format!(
+                "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n[[target]]\nid = \"iad-1\"\n\
+                 service = \"edge\"\nregion = \"iad\"\naddress = \"192.0.2.1:443\"\n[[target.probe]]\nkind = \"icmp\"\n\
+                 [[target.probe]]\nkind = \"tcp\"\n{cron}"
+            )
+        };
+        let sent = |cron: &str| {
+            let config = crate::Config::parse("agent.toml", text(cron)).unwrap();
+            let plan = crate::plan::Plan::new(&config, &crate::names::Addresses::new());
+            let mut schedule = Schedule::of_plan(plan.probes(), START);
+            let mut sent = [Vec::new(), Vec::new()];
+            while let Some(at) = schedule.next().filter(|at| *at < after(600_000_000_000).mono) {
+                let now = after(at.0 - START.mono.0);
+                for due in popped(&mut schedule, now) {
+                    sent[due.probe.0 as usize].push(due);
+                }
+            }
+            assert_eq!(schedule.take_skipped(), 0);
+            sent
+        };
+        let [usual, _] = sent("");
+        let [beside, by_cron] = sent("cron = \"0 */2 * * * *\"\n");
+        assert_eq!((usual.len(), &usual), (600, &beside));
+        assert_eq!(by_cron.len(), 5, "{by_cron:?}");
+        let two_minutes = 120_000_000_000;
+        let offset = by_cron[0].wall.0 % two_minutes;
+        assert!(offset < nanos(SPREAD));
+        assert!(by_cron.windows(2).all(|two| two[1].wall.0 - two[0].wall.0 == two_minutes));
+        assert!(by_cron.iter().all(|due| due.wall.0 - START.wall.0 == due.at.0 - START.mono.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{duration, in_flight_bounded};
 use crate::endpoint::{Endpoint, Host};
+use crate::schedule::Cron;
 use crate::trains;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ const TRAIN_PACKETS: u16 = 50;
 
 const SERVER_NAME: &str = "a host name or an IP address";
 const CA_FILE: &str = "a file that can be read, with certificates in PEM";
+const CRON: &str = "six fields, in UTC: second, minute, hour, day, month, weekday, such as \"0 */5 * * * *\"";
 const NAME: &str = "a name, such as \"www.example.com\"";
 const DNS_PORT: u16 = 53;
 const VERSION: &str = "\"1.1\", \"2\"";
@@ -38,6 +40,8 @@ const PATH: &str = "a path that begins with /, such as \"/assets/1.png\"";
 pub struct Probe {
     pub kind: ProbeKind,
     pub every: Duration,
+    /// When it is sent, in place of `every`.
+    pub cron: Option<Cron>,
     pub timeout: Duration,
 }
 
@@ -131,6 +135,7 @@ impl Probe {
             kinds.push(word.as_str());
         }
         let every = duration(table, "every", word.map_or(SECOND, Word::default_every), EVERY);
+        let cron = cron(table, word);
         let timeout = duration(table, "timeout", TIMEOUT, TIMEOUTS);
         let kind = match word {
             // Without a kind nobody can say whether it may have this key: then it is taken, and the kind is the one fault.
@@ -145,7 +150,7 @@ impl Probe {
             Some(word) => ProbeKind::build(table, word, timeout),
         };
         in_flight_bounded(table, "every", every, timeout);
-        Some(Self { kind: kind?, every, timeout })
+        Some(Self { kind: kind?, every, cron, timeout })
     }
 }
 
@@ -306,6 +311,18 @@ impl WebSocket {
         in_flight_bounded(table, "reconnect_every", reconnect_every, timeout);
         Self { path: path(table), tls: Secure::build_unless_clear(table), reconnect_every }
     }
+}
+
+/// In place of `every`, of a probe that has one pace.
+fn cron(table: &mut Table<'_>, word: Option<Word>) -> Option<Cron> {
+    let cron = table.optional("cron", kind::parsed(CRON))?;
+    if table.has("every") {
+        table.refuse("cron", "stands beside every", "one of them");
+    }
+    if let Some(word @ (Word::Voice | Word::WebSocket)) = word {
+        table.refuse("cron", &format!("stands with {}", word.as_str()), "with a kind that has one pace");
+    }
+    Some(cron)
 }
 
 fn record_type(table: &mut Table<'_>) -> RecordType {

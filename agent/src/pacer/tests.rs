@@ -12,6 +12,7 @@ use super::*;
 use crate::config::Config;
 use crate::names::Addresses;
 use crate::probe::{Heard, Launch, SendFault};
+use crate::schedule::Cadence;
 
 const START: Wall = Wall(1_764_000_000_000_000_000);
 const LOST: Outcome = Outcome::Failure(FailureKind::Timeout);

@@ -141,7 +141,7 @@ impl Args {
         if timeout >= every.saturating_mul(MAX_IN_FLIGHT) {
             return Err(Refused::Crowd { every });
         }
-        Ok(Trial { endpoint, probe: Probe { kind, every, timeout }, count })
+        Ok(Trial { endpoint, probe: Probe { kind, every, timeout, cron: None }, count })
     }
 }
 

@@ -39,7 +39,8 @@ fn trial(count: u32) -> Trial {
     let (every, timeout) = (Duration::from_millis(100), Duration::from_millis(200));
     let to: SocketAddr = "192.0.2.1:50000".parse().unwrap();
     let kind = ProbeKind::Tcp;
-    Trial { endpoint: to.to_string().parse().unwrap(), probe: Probe { kind, every, timeout }, count: Some(count) }
+    let probe = Probe { kind, every, timeout, cron: None };
+    Trial { endpoint: to.to_string().parse().unwrap(), probe, count: Some(count) }
 }
 
 #[test]

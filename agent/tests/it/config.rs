@@ -45,6 +45,7 @@ fn the_example_is_good_and_names_every_key() {
         "advertise",
         "kind",
         "every",
+        "cron",
         "timeout",
         "discovery_every",
         "otlp",

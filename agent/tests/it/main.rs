@@ -7,6 +7,7 @@ mod collector;
 mod commands;
 mod config;
 mod coturn;
+mod cron;
 mod end_to_end;
 mod hostile;
 mod hostile_icmp;

@@ -15,10 +15,10 @@ use crate::name_server::{Says, Server};
 
 /// Outcomes, by phase.
 #[derive(Default)]
-struct Outcomes(BTreeMap<(String, Outcome), u64>);
+pub(crate) struct Outcomes(BTreeMap<(String, Outcome), u64>);
 
 impl Outcomes {
-    fn count(collector: &Collector, phase: &str, outcome: Outcome) -> u64 {
+    pub(crate) fn count(collector: &Collector, phase: &str, outcome: Outcome) -> u64 {
         let mut outcomes = Self::default();
         for request in collector.requests() {
             walk(&zstd::decode_all(&request.body[..]).unwrap(), &mut outcomes).unwrap();

@@ -76,6 +76,10 @@ impl<'a> Table<'a> {
         items.iter().enumerate().filter_map(|(index, item)| self.descend(item, path(index), &mut build)).collect()
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
     /// Reports a fault that only the caller can see: a value that does not fit another.
     pub fn refuse(&self, key: &str, found: &str, allowed: &str) {
         let span = self.get(key).map_or(self.header.clone(), Spanned::span);
