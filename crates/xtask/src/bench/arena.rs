@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::net;
@@ -26,9 +24,7 @@ impl Arena {
     pub(super) fn enter(watch: Duration) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("isochrone-bench-").tempdir().context("make a folder")?;
         net::enter()?;
-        let mut cores = CpuSet::new();
-        cores.set(Core::Other.number()).context("name a core")?;
-        sched_setaffinity(Pid::from_raw(0), &cores).context("keep to a core")?;
+        Core::Other.pin()?;
         Ok(Self { dir, programs: cargo::programs_of("release")?, watch })
     }
 }

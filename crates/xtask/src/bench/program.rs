@@ -5,11 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use e2e::until;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -25,8 +27,16 @@ pub(super) enum Core {
 
 impl Core {
     pub(super) fn number(self) -> usize {
-        let several = thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        usize::from(several && self == Self::Other)
+        // Counted once: whoever keeps to a core sees one.
+        static SEVERAL: LazyLock<bool> = LazyLock::new(|| thread::available_parallelism().is_ok_and(|it| it.get() > 1));
+        usize::from(*SEVERAL && self == Self::Other)
+    }
+
+    /// Keeps the calling thread, and what it starts, to this core.
+    pub(super) fn pin(self) -> anyhow::Result<()> {
+        let mut cores = CpuSet::new();
+        cores.set(self.number()).context("name a core")?;
+        sched_setaffinity(Pid::from_raw(0), &cores).context("keep to a core")
     }
 }
 

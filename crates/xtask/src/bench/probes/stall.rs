@@ -24,7 +24,7 @@ pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
 }
 
 fn p999(arena: &Arena, block: &str) -> anyhow::Result<[f64; 2]> {
-    let plan = udp::stamp(Plan::default(), 5).add(addresses(5), "kind = \"icmp\"", Duration::from_millis(10));
+    let plan = udp::stamped(Plan::default(), 5).add(addresses(5), "kind = \"icmp\"", Duration::from_millis(10));
     let program = arena.programs.join("examples/blocked_agent");
     let agent = Agent::start_as(arena, &program, &["--block", block, "--every", "50ms"], &plan)?;
     let told = agent.measure(arena.watch, 0.001)?.told;

@@ -3,10 +3,14 @@
 //! and further apart; irtt's are even.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::time::{ClockId, clock_gettime};
+use protocols::stamp::{self, Ntp, Test};
 use serde_json::Value;
 
 use super::super::agent::{Agent, Plan};
@@ -40,6 +44,8 @@ pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
         let (ours, theirs) = (ours(arena, targets as usize)?, irtt(arena, apart)?);
         let name = |what| format!("udp every {}, {what}", humantime::format_duration(apart));
         lines.push(Line::new(name("CPU µs a probe"), ours.cpu, ("irtt", theirs.cpu), Goal::Times(0.1)));
+        let floor = ("a bare loop", floor(apart, arena.watch)?);
+        lines.push(Line::new(name("CPU µs a probe, beside a bare loop"), ours.cpu, floor, Goal::Told));
         lines.push(Line::new(name("RTT p50 µs"), ours.p50, ("irtt", theirs.p50), Goal::Times(1.0)));
         lines.push(Line::new(name("RTT p99 µs"), ours.p99, ("irtt", theirs.p99), Goal::Times(1.0)));
     }
@@ -55,14 +61,39 @@ pub(super) fn reflector(arena: &Arena) -> anyhow::Result<Program> {
     Program::start(Core::Other, ("reflector", &program), args, arena.dir.path())
 }
 
-pub(super) fn stamp(plan: Plan, targets: usize) -> Plan {
+pub(super) fn stamped(plan: Plan, targets: usize) -> Plan {
     plan.add(std::iter::repeat_n(REFLECTOR.to_owned(), targets), "kind = \"stamp\"", EVERY)
 }
 
 fn ours(arena: &Arena, targets: usize) -> anyhow::Result<Seen> {
-    let ours = Agent::start(arena, &stamp(Plan::default(), targets))?.measure(arena.watch, 0.001)?;
+    let ours = Agent::start(arena, &stamped(Plan::default(), targets))?.measure(arena.watch, 0.001)?;
     let at = |q| ours.told.quantile_us("stamp rtt", q);
     Ok(Seen { cpu: ours.cpu_us, p50: at(0.5)?, p99: at(0.99)? })
+}
+
+/// What no prober that sends each probe when it is due can go below on this machine: a thread that sleeps, sends and receives,
+/// and does nothing else.
+fn floor(apart: Duration, length: Duration) -> anyhow::Result<f64> {
+    let bare = move || -> anyhow::Result<f64> {
+        Core::Measured.pin()?;
+        let socket = UdpSocket::bind("127.0.0.1:0").context("open a socket")?;
+        socket.set_nonblocking(true).context("open a socket")?;
+        let (begin, before, mut probes) = (Instant::now(), thread_cpu()?, 0_u32);
+        while begin.elapsed() < length {
+            thread::sleep((begin + apart * probes).saturating_duration_since(Instant::now()));
+            let test = Test { sequence: probes, sent: Ntp(1 << 63), session: 1 };
+            socket.send_to(&stamp::request(test), REFLECTOR).context("send")?;
+            // The answer to the one before.
+            socket.recv_from(&mut [0; 128]).ok();
+            probes += 1;
+        }
+        Ok((thread_cpu()?.saturating_sub(before)).as_secs_f64() * 1e6 / f64::from(probes))
+    };
+    thread::spawn(bare).join().map_err(|_| anyhow::anyhow!("the bare loop panicked"))?
+}
+
+fn thread_cpu() -> anyhow::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("read a thread's CPU time")?.into())
 }
 
 fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
@@ -71,7 +102,7 @@ fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
     let args = ["client", "-Q", "-i", &apart_text, "-d", &length, "-l", "64", "-o"].map(AsRef::as_ref);
     let args = args.into_iter().chain([file.as_os_str(), SERVER.as_ref()]);
     let mut client = Program::start(Core::Measured, ("irtt", "irtt".as_ref()), args, arena.dir.path())?;
-    std::thread::sleep(WARM_UP);
+    thread::sleep(WARM_UP);
     let spent = client.watch(arena.watch)?;
     let (status, said) = client.end()?;
     anyhow::ensure!(status.success(), "irtt ended with {status}:\n{said}");
