@@ -17,6 +17,9 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 const END: Duration = Duration::from_secs(30);
+/// How long others may keep us waiting, and how long their core is looked at.
+const PATIENCE: Duration = Duration::from_secs(20);
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Where something runs, so that what is measured shares no core with what answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,28 @@ impl Core {
         // Counted once: whoever keeps to a core sees one.
         static SEVERAL: LazyLock<bool> = LazyLock::new(|| thread::available_parallelism().is_ok_and(|it| it.get() > 1));
         usize::from(*SEVERAL && self == Self::Other)
+    }
+
+    /// Waits a while for others' work on this core to end. Where it does not, their turns show in ours, and in the peer's.
+    fn quieten(self) {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            let Some(before) = self.idle() else { return };
+            thread::sleep(GLANCE);
+            if self.idle().is_none_or(|after| after.saturating_sub(before) >= GLANCE.mul_f64(0.9)) {
+                return;
+            }
+        }
+        println!("core {} is busy with others' work: what follows is noisy", self.number());
+    }
+
+    /// For how long it has done nothing, since the machine was started.
+    fn idle(self) -> Option<Duration> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let name = format!("cpu{}", self.number());
+        let line = stat.lines().map(str::split_whitespace).find(|words| words.clone().next() == Some(&name))?;
+        let ticks: u64 = line.skip(4).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+        Some(Duration::from_millis(ticks * 10))
     }
 
     /// Keeps the calling thread, and what it starts, to this core.
@@ -74,6 +99,9 @@ impl Program {
         let (name, log) = (name.to_owned(), dir.join(format!("{name}.log")));
         let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
         let out = file.try_clone().context("share the log file")?;
+        if core == Core::Measured {
+            core.quieten();
+        }
         let mut command = Command::new("taskset");
         command.args(["-c", &core.number().to_string()]).arg(found(program)).args(args);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(file).spawn();
