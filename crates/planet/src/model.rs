@@ -99,6 +99,15 @@ pub struct WrongSize {
     found: usize,
 }
 
+/// RFC 2544's network for trials of what lies between networks: agents in its lower half, servers in its upper. One namespace
+/// holds one half, so the other is always behind the planet.
+pub const AGENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+pub const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
+/// The prefix of either.
+pub const HALF: u8 = 16;
+/// Where agents find the collector.
+pub const COLLECTOR: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
+
 /// What stands in a region that holds servers.
 const FLEET: [(&str, Service); 4] =
     [("gateway", Service::Gateway), ("voice-1", Service::Voice), ("voice-2", Service::Voice), ("cdn", Service::Cdn)];
@@ -226,15 +235,6 @@ impl From<RegionNo> for Source {
     }
 }
 
-/// RFC 2544's network for trials of what lies between networks: agents in its lower half, servers in its upper. One namespace
-/// holds one half, so the other is always behind the planet.
-pub const AGENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-pub const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
-/// The prefix of either.
-pub const HALF: u8 = 16;
-/// Where agents find the collector.
-pub const COLLECTOR: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
-
 /// Its place among the regions, as a byte of an address.
 fn third(index: usize) -> u8 {
     u8::try_from(index + 1).expect("the table of places is shorter than 255")
@@ -261,17 +261,13 @@ fn targets(mode: Mode, places: &[Place], seed: Seed) -> Vec<Target> {
     let mut hosts = order[..(places.len() * 2).div_ceil(3)].to_vec();
     hosts.sort_unstable();
     let servers = |index: usize| {
-        let mut last = 0;
-        FLEET.map(|(name, service)| Target {
+        FLEET.iter().zip(1..).map(move |(&(name, service), last)| Target {
             id: format!("{}-{name}", places[index].name).parse().expect("a place and a server make a name"),
             service,
             region: RegionNo(index),
             address: match mode {
                 Mode::Loopback => Ipv4Addr::new(127, 77, third(index), 1),
-                Mode::Router => {
-                    last += 1;
-                    Ipv4Addr::new(198, 19, third(index), last)
-                }
+                Mode::Router => Ipv4Addr::new(198, 19, third(index), last),
             },
         })
     };
