@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use planet::authority::Authority;
 use planet::control::{self, Control};
@@ -103,6 +103,10 @@ fn main() -> ExitCode {
 }
 
 async fn live(run: Run, owner: Owner, tasks: Tasks) -> anyhow::Result<()> {
+    let mischief = Mischief { reordered: run.reorder, doubled: run.double };
+    if matches!(run.mode, Mode::Loopback) && mischief != Mischief::default() {
+        bail!("--reorder and --double are for --mode router: on loopback no packet goes through the planet");
+    }
     let planet = Arc::new(Planet::with(run.mode.into(), run.regions, Seed(run.seed))?);
     let listener = TcpListener::bind(run.control).await.with_context(|| format!("listen on {}", run.control))?;
     let address = listener.local_addr()?;
@@ -128,7 +132,6 @@ async fn live(run: Run, owner: Owner, tasks: Tasks) -> anyhow::Result<()> {
     let tokio = Handle::current();
     block_in_place(|| network.behind(|| tokio.block_on(asked)))??;
     if let Network::Routed(routed) = network {
-        let mischief = Mischief { reordered: run.reorder, doubled: run.double };
         endpoints::route(&tasks, &control, routed, run.collector, mischief)?;
     }
     let mut stdout = io::stdout();

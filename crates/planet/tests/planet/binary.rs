@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -80,6 +80,42 @@ fn who_may_not_make_namespaces_is_told_what_is_missing() {
 fn where_there_are_no_tun_devices_it_says_so() {
     let logs = refusal("mount -t tmpfs none /dev/net && exec \"$0\" \"$@\"");
     assert!(logs.contains("/dev/net/tun cannot be opened") && logs.contains("modprobe tun"), "{logs}");
+}
+
+#[test]
+fn a_killed_router_leaves_nothing_behind_and_the_next_one_takes_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = dir.path().join("net/fra");
+    let start = || {
+        let args = ["--mode", "router", "--regions", "2", "--write-config", dir.path().to_str().unwrap()];
+        let mut process = Process(planet(&args).spawn().unwrap());
+        let mut said = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said != "ready\n" {
+            let mut logs = String::new();
+            process.0.stderr.take().unwrap().read_to_string(&mut logs).unwrap();
+            panic!("a planet cannot route here: {logs}");
+        }
+        process
+    };
+    let mut killed = start();
+    assert!(net.exists(), "the namespace is there");
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
+    assert!(net.is_symlink() && !net.exists(), "the link leads nowhere");
+
+    let mut next = start();
+    assert!(net.exists(), "there is another");
+    kill(Pid::from_raw(next.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(next.0.wait().unwrap().success());
+    assert!(!net.exists());
+}
+
+#[test]
+fn what_only_a_router_does_is_refused_on_loopback() {
+    let output = planet(&["--double", "0.1"]).output().unwrap();
+    let logs = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && logs.contains("--mode router"), "{logs}");
 }
 
 #[test]
