@@ -130,6 +130,9 @@ async fn at_start(resolver: &Resolver, name: &str, families: &[Family]) -> Vec<I
 /// Those first that a connection by this name would take: the C library knows, where it is the one that is asked; else those
 /// to which the kernel knows a way, IPv6 before IPv4 among them (RFC 6724, rules 1 and 6). Sends nothing.
 async fn preferred(resolver: &Resolver, name: &str, mut found: Vec<IpAddr>) -> Vec<IpAddr> {
+    if found.iter().all(|address| address.is_ipv4() == found[0].is_ipv4()) {
+        return found;
+    }
     let usual = if resolver.is_the_systems() { usual_family(name).await } else { None };
     found.sort_by_key(|address| match usual {
         Some(usual) => (family(*address) != usual, false),

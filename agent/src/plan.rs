@@ -1,6 +1,8 @@
 //! What is measured: every probe with its errand and its pace. What it measures stands in one series for each [`Aspect`].
 //! Where a name stands is looked at when a probe is sent; one that opens connections by name asks for each of them itself.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,15 +10,15 @@ use std::time::Duration;
 
 use protocols::dns::Question;
 use telemetry::otlp::build::Subject;
-use telemetry::{Family, Label, Labels, Series, Standing};
+use telemetry::{Family, Labels, Series, Standing};
 
-use crate::config::{
-    AddressChoice, Config, Http, IcmpBy, MAX_ADDRESSES, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket,
-};
+use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket};
 use crate::endpoint::Host;
-use crate::names::{self, Addresses, Spot};
+use crate::names::{Addresses, Spot};
 use crate::schedule::Cron;
 use crate::trains;
+
+use places::{At, Place, Spots, places};
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -40,13 +42,6 @@ pub struct Planned {
     /// When it is due, in place of `every`.
     pub cron: Option<Cron>,
     pub timeout: Duration,
-}
-
-/// Where a probe goes to.
-#[derive(Debug, Clone)]
-enum Place {
-    Fixed(IpAddr),
-    Named(Spot),
 }
 
 /// What a task of the probe's own opens connections to, and what for.
@@ -203,43 +198,6 @@ impl Errand {
             Self::Dial(_) | Self::Floor | Self::Nowhere => self,
         }
     }
-}
-
-type Spots = BTreeMap<(String, Family), Spot>;
-
-/// A place with its family, and what tells it from the target's others.
-struct At {
-    place: Place,
-    family: Family,
-    labels: Labels,
-}
-
-/// Where the probes of a target go: one place in each family, or one for each address where all are asked for.
-fn places(config: &Config, target: &Target, addresses: &Addresses, spots: &mut Spots) -> Vec<At> {
-    let name = match &target.endpoint.host {
-        Host::Address(address) => {
-            let family = names::family(*address);
-            return vec![At { place: Place::Fixed(*address), family, labels: Labels::new() }];
-        }
-        Host::Name(name) => name,
-    };
-    let found = addresses.get(name).map_or(&[][..], Vec::as_slice);
-    let mut places = Vec::new();
-    for family in target.family.of_series(found, config.source_address) {
-        let of_it: Vec<_> = found.iter().copied().filter(|address| names::family(*address) == family).collect();
-        if target.addresses == AddressChoice::All && !of_it.is_empty() {
-            let pinned = |address: IpAddr| {
-                let value = address.to_string().parse().expect("an address is a label");
-                At { place: Place::Fixed(address), family, labels: Labels::from([(Label::Address, value)]) }
-            };
-            places.extend(of_it.into_iter().take(MAX_ADDRESSES).map(pinned));
-        } else {
-            let spot =
-                spots.entry((name.clone(), family)).or_insert_with(|| Spot::new(name, family, of_it.first().copied()));
-            places.push(At { place: Place::Named(spot.clone()), family, labels: Labels::new() });
-        }
-    }
-    places
 }
 
 fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::MAX_ADDRESSES;
+use crate::names;
 
 fn config(address: &str, kind: &str) -> Config {
     let text = format!(
@@ -87,7 +89,7 @@ fn told(plan: &Plan) -> Vec<String> {
             (Errand::Dial(_), _) => "looked up".to_owned(),
             (errand, _) => format!("{errand:?}"),
         };
-        let label = labels.get(&Label::Address).map_or(String::new(), |address| format!(" {address}"));
+        let label = labels.get(&telemetry::Label::Address).map_or(String::new(), |address| format!(" {address}"));
         format!("{probe} {}: {to}{label}", family.as_str())
     };
     plan.probes().iter().map(told).collect()
