@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use runtime::Mono;
+use telemetry::TargetId;
 
 use crate::plan::ProbeIndex;
 use crate::probe::{WAYS, Way};
@@ -25,7 +26,11 @@ const BEYOND: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Confirm {
+    /// Of the agent.
     budget: Budget,
+    /// Of each target, and which of them a probe goes to.
+    targets: Vec<Budget>,
+    target_of: Vec<usize>,
     usual: Vec<Usual>,
     bursts: HashMap<ProbeIndex, Burst>,
     sends: BinaryHeap<Reverse<(Mono, ProbeIndex, Way)>>,
@@ -54,9 +59,19 @@ struct Budget {
 }
 
 impl Confirm {
-    pub fn new(probes: usize, a_second: u32, now: Mono) -> Self {
-        let budget = Budget { a_second, left: f64::from(AT_ONCE.min(a_second * 10)), at: now };
-        Self { budget, usual: vec![Usual::default(); probes], bursts: HashMap::new(), sends: BinaryHeap::new() }
+    /// For probes of these targets, with what may go to each of them in a second.
+    pub fn new<'a>(probes: impl Iterator<Item = (&'a TargetId, u32)>, a_second: u32, now: Mono) -> Self {
+        let (mut names, mut targets, mut target_of) = (HashMap::new(), Vec::new(), Vec::new());
+        for (target, a_second) in probes {
+            let place = *names.entry(target).or_insert_with(|| {
+                targets.push(Budget::new(a_second, now));
+                targets.len() - 1
+            });
+            target_of.push(place);
+        }
+        let usual = vec![Usual::default(); target_of.len()];
+        let budget = Budget::new(a_second, now);
+        Self { budget, targets, target_of, usual, bursts: HashMap::new(), sends: BinaryHeap::new() }
     }
 
     pub fn replied(&mut self, probe: ProbeIndex, rtt: Duration) {
@@ -76,9 +91,12 @@ impl Confirm {
         if self.bursts.get(&probe).is_some_and(|burst| now.since(burst.begun) < AGAIN) {
             return true;
         }
-        if !self.budget.take(u32::from(BURST), now) {
+        let target = &mut self.targets[self.target_of[probe.0 as usize]];
+        if !target.has(BURST, now) || !self.budget.has(BURST, now) {
             return false;
         }
+        target.left -= f64::from(BURST);
+        self.budget.left -= f64::from(BURST);
         self.bursts.insert(probe, Burst { begun: now, ended: 0, failed: 0 });
         for turn in 0..BURST {
             // Every other packet from the port that failed, the rest spread over the others.
@@ -114,15 +132,19 @@ impl Confirm {
 }
 
 impl Budget {
-    fn take(&mut self, packets: u32, now: Mono) -> bool {
-        let limit = f64::from(AT_ONCE.min(self.a_second * 10));
-        self.left = (self.left + now.since(self.at).as_secs_f64() * f64::from(self.a_second)).min(limit);
+    fn new(a_second: u32, now: Mono) -> Self {
+        Self { a_second, left: Self::at_once(a_second), at: now }
+    }
+
+    fn at_once(a_second: u32) -> f64 {
+        f64::from(AT_ONCE.min(a_second * 10))
+    }
+
+    fn has(&mut self, packets: u8, now: Mono) -> bool {
+        let earned = now.since(self.at).as_secs_f64() * f64::from(self.a_second);
+        self.left = (self.left + earned).min(Self::at_once(self.a_second));
         self.at = now;
-        let enough = self.left >= f64::from(packets);
-        if enough {
-            self.left -= f64::from(packets);
-        }
-        enough
+        self.left >= f64::from(packets)
     }
 }
 
@@ -136,13 +158,19 @@ mod tests {
         Mono(millis * 1_000_000)
     }
 
+    /// For so many probes, each of a target of its own.
+    fn confirming(probes: usize, a_second: u32) -> Confirm {
+        let targets: Vec<TargetId> = (0..probes).map(|number| format!("iad-{number}").parse().unwrap()).collect();
+        Confirm::new(targets.iter().map(|target| (target, 10)), a_second, at(0))
+    }
+
     fn popped(confirm: &mut Confirm, now: Mono) -> Vec<Way> {
         std::iter::from_fn(|| confirm.pop(now)).map(|(_, way)| way).collect()
     }
 
     #[test]
     fn a_burst_is_five_packets_apart_and_not_all_from_the_port_that_failed() {
-        let mut confirm = Confirm::new(1, 100, at(0));
+        let mut confirm = confirming(1, 100);
         assert!(confirm.doubt(PROBE, Way(7), at(1000)));
         assert_eq!(popped(&mut confirm, at(1000)).len(), 1);
         assert_eq!(confirm.next(), Some(at(1020)));
@@ -154,7 +182,7 @@ mod tests {
     #[test]
     fn most_of_a_burst_must_fail_and_what_could_not_be_sent_confirms_nothing() {
         let burst = |ends: [Option<bool>; 5]| {
-            let mut confirm = Confirm::new(1, 100, at(0));
+            let mut confirm = confirming(1, 100);
             assert!(confirm.doubt(PROBE, Way(0), at(0)));
             ends.map(|end| confirm.ended(PROBE, end))
         };
@@ -167,7 +195,7 @@ mod tests {
 
     #[test]
     fn one_probe_is_confirmed_once_in_a_while_and_all_of_them_within_the_budget() {
-        let mut confirm = Confirm::new(1000, 100, at(0));
+        let mut confirm = confirming(1000, 100);
         let bursts = (0..1000).filter(|probe| confirm.doubt(ProbeIndex(*probe), Way(0), at(0))).count();
         assert_eq!(bursts, 50);
         let packets = popped(&mut confirm, at(500)).len();
@@ -175,12 +203,23 @@ mod tests {
         assert_eq!((packets, popped(&mut confirm, at(900)).len()), (250, 0));
         assert!(confirm.doubt(ProbeIndex(0), Way(0), at(6000)));
         assert_eq!(popped(&mut confirm, at(6080)).len(), 5);
-        assert!(!Confirm::new(1, 0, at(0)).doubt(PROBE, Way(0), at(0)), "none are allowed");
+        assert!(!confirming(1, 0).doubt(PROBE, Way(0), at(0)), "none are allowed");
+    }
+
+    #[test]
+    fn what_goes_to_one_target_is_bounded_apart() {
+        let (one, other) = ("iad-1".parse().unwrap(), "iad-2".parse().unwrap());
+        let probes = std::iter::repeat_n((&one, 1), 10).chain([(&other, 1)]);
+        let mut confirm = Confirm::new(probes, 1000, at(0));
+        let doubts: Vec<_> = (0..11).map(|probe| confirm.doubt(ProbeIndex(probe), Way(0), at(0))).collect();
+        assert_eq!(doubts.iter().filter(|sent| **sent).count(), 3, "two bursts, ten packets, to the first");
+        assert!(doubts[10]);
+        assert!(confirm.doubt(ProbeIndex(5), Way(0), at(5000)));
     }
 
     #[test]
     fn patience_follows_the_slowest_replies_of_late() {
-        let mut confirm = Confirm::new(1, 100, at(0));
+        let mut confirm = confirming(1, 100);
         assert_eq!(confirm.patience(PROBE), None);
         let millis = Duration::from_millis;
         (0..8).for_each(|_| confirm.replied(PROBE, millis(100)));

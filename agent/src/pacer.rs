@@ -58,7 +58,7 @@ impl Pacer {
             schedule: Schedule::of_plan(plan.probes(), now),
             flights: Flights::new(rand::random()),
             trains: Trains::default(),
-            confirm: Confirm::new(count, confirms_per_second, now.mono),
+            confirm: Confirm::new(plan.probes().iter().map(Planned::confirms), confirms_per_second, now.mono),
             ports: Ports::new(count, now.mono),
             wellness: Wellness::new(now.mono),
             recorder: Recorder::new(plan.probes().iter().map(Planned::aspect), window, now.wall),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use protocols::dns::Question;
 use telemetry::otlp::build::Subject;
-use telemetry::{Family, Labels, Series, Standing};
+use telemetry::{Family, Labels, Series, Standing, TargetId};
 
 use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket};
 use crate::endpoint::Host;
@@ -42,6 +42,8 @@ pub struct Planned {
     /// When it is due, in place of `every`.
     pub cron: Option<Cron>,
     pub timeout: Duration,
+    /// How many confirming packets its target may get in a second.
+    confirms_per_second: u32,
 }
 
 /// What a task of the probe's own opens connections to, and what for.
@@ -157,6 +159,11 @@ impl Planned {
         self.toward
     }
 
+    /// Its target, and how many confirming packets that may get in a second.
+    pub fn confirms(&self) -> (&TargetId, u32) {
+        (&self.subject.series.target, self.confirms_per_second)
+    }
+
     /// Of what it measures by its own phase alone.
     pub fn aspect(&self) -> Aspect {
         Aspect { phase: self.phase, labels: self.subject.series.labels.clone() }
@@ -233,7 +240,8 @@ fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
         let (phase, every, train, timeout) = (asked.phase, asked.every, asked.train, probe.timeout);
         let cron = probe.cron.clone();
-        Planned { subject, phase, toward, place, dial, question, train, every, cron, timeout }
+        let confirms_per_second = target.confirms_per_second;
+        Planned { subject, phase, toward, place, dial, question, train, every, cron, timeout, confirms_per_second }
     };
     let asked =
         target.probes.iter().flat_map(|probe| asked(probe, config.icmp).into_iter().map(move |asked| (probe, asked)));

@@ -95,6 +95,7 @@ impl Trial {
             family: FamilyChoice::Usual,
             addresses: AddressChoice::One,
             advertise: Vec::new(),
+            confirms_per_second: 0,
             probes: vec![self.probe.clone()],
         };
         Config {

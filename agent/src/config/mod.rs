@@ -55,6 +55,8 @@ pub struct Target {
     pub addresses: AddressChoice,
     /// What routers are told; never probed, never guessed from the address.
     pub advertise: Vec<String>,
+    /// How many confirming packets it may get in a second.
+    pub confirms_per_second: u32,
     pub probes: Vec<Probe>,
 }
 
@@ -92,6 +94,7 @@ pub enum IcmpBy {
 const ICMP_BY: &[(&str, IcmpBy)] = &[("own", IcmpBy::Ourselves), ("surge-ping", IcmpBy::SurgePing)];
 
 const CONFIRMS_PER_SECOND: u32 = 100;
+const CONFIRMS_OF_A_TARGET: u32 = 10;
 const FAMILIES: &[(&str, FamilyChoice)] = &[
     ("ipv4", FamilyChoice::One(Family::Ipv4)),
     ("ipv6", FamilyChoice::One(Family::Ipv6)),
@@ -120,8 +123,7 @@ impl Config {
         let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
         let resolver = root.optional("resolver", kind::parsed(RESOLVER));
         let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
-        let confirms = root.optional("confirms_per_second", kind::integer(0..=10_000));
-        let confirms_per_second = confirms.map_or(CONFIRMS_PER_SECOND, |count| count as u32);
+        let confirms_per_second = confirms(root).unwrap_or(CONFIRMS_PER_SECOND);
         let data_dir = root.optional("data_dir", kind::text());
         let zone = root.optional("zone", kind::text());
         let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
@@ -192,6 +194,7 @@ impl Target {
             }
         }
         let advertise = table.optional("advertise", kind::list(kind::text())).unwrap_or_default();
+        let confirms_per_second = confirms(table).unwrap_or(CONFIRMS_OF_A_TARGET);
         let (mut kinds, mut wrong) = (Vec::new(), false);
         let probes = table.tables("probe", |probe| {
             let probe = Probe::build(probe, &mut kinds);
@@ -208,7 +211,7 @@ impl Target {
             table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));
         }
         let (id, service, region, endpoint) = (id?, service?, region?, endpoint?);
-        Some(Self { id, service, region, endpoint, family, addresses, advertise, probes })
+        Some(Self { id, service, region, endpoint, family, addresses, advertise, confirms_per_second, probes })
     }
 }
 
@@ -233,6 +236,10 @@ impl FromStr for Collector {
         let http = matches!(url.scheme(), "http" | "https") && url.has_host();
         if http && plain && url.fragment().is_none() { Ok(Self(url)) } else { Err(COLLECTOR) }
     }
+}
+
+fn confirms(table: &mut Table<'_>) -> Option<u32> {
+    table.optional("confirms_per_second", kind::integer(0..=10_000)).map(|count| count as u32)
 }
 
 /// A duration within its range, or the default; a fault leaves the default, so that reading goes on.
