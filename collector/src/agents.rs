@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Histogram, RegionName, Wall};
 
+use crate::clocks::{AgentClock, Offset, Sample};
 use crate::entry::{Report, Vitals};
 
 /// How far back an agent's figures look: one to two of these.
@@ -21,6 +22,7 @@ pub struct Agent {
     pub region: RegionName,
     pub version: String,
     pub last_seen: Wall,
+    pub clock: AgentClock,
     pub lateness: Lately,
     pub noise_floor: Lately,
     pub spool_batches: u64,
@@ -38,11 +40,12 @@ pub struct Lately {
 impl Agents {
     pub fn heard(&mut self, report: &Report, received: Wall) {
         let Report { agent, source, version, vitals } = report;
-        let Vitals { lateness, noise_floor, spool_batches, spool_bytes } = vitals;
+        let Vitals { lateness, noise_floor, spool_batches, spool_bytes, .. } = vitals;
         let known = self.all.entry(agent.clone()).or_insert_with(|| Agent {
             region: source.clone(),
             version: version.clone(),
             last_seen: received,
+            clock: AgentClock::default(),
             lateness: Lately::default(),
             noise_floor: Lately::default(),
             spool_batches: 0,
@@ -52,6 +55,14 @@ impl Agents {
         (known.spool_batches, known.spool_bytes) = (*spool_batches, *spool_bytes);
         known.lateness.add(lateness, received);
         known.noise_floor.add(noise_floor, received);
+    }
+
+    /// Takes note of when a batch of an agent's own was made and came; says by how much its points are to be moved.
+    pub fn correct(&mut self, report: &Report, received: Wall, window: Duration) -> Option<Offset> {
+        let clock = &mut self.all.get_mut(&report.agent)?.clock;
+        let sample = Sample { made: report.vitals.at?, received, queued: report.vitals.spool_batches > 0 };
+        clock.heard(sample);
+        clock.correction(sample, window)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&AgentId, &Agent)> {

@@ -12,7 +12,7 @@ use telemetry::otlp::{
     AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PORTS_LOSING, PROBE_DURATION,
     TLS_NOT_AFTER,
 };
-use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds};
+use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds, Wall};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::entry::{Batch, Certificate, Encoding, Envelope, LosingPorts, Point, Report, Vitals};
@@ -199,13 +199,20 @@ impl Reading<'_> {
                 self.losing_ports.push(LosingPorts { series, share, seen: end });
                 self.vitals(sender);
             }
-            (AGENT_NOISE_FLOOR, Value::Histogram(floor)) => self.vitals(sender).noise_floor = floor,
-            (AGENT_LATENESS, Value::Histogram(lateness)) => self.vitals(sender).lateness = lateness,
-            (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.vitals(sender).spool_batches = batches as u64,
-            (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.vitals(sender).spool_bytes = bytes as u64,
+            (AGENT_NOISE_FLOOR, Value::Histogram(floor)) => self.said(sender, end).noise_floor = floor,
+            (AGENT_LATENESS, Value::Histogram(lateness)) => self.said(sender, end).lateness = lateness,
+            (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.said(sender, end).spool_batches = batches as u64,
+            (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.said(sender, end).spool_bytes = bytes as u64,
             _ => return Err(NotTaken::Kind),
         }
         Ok(())
+    }
+
+    /// What it says of itself, then.
+    fn said(&mut self, sender: &Resource, at: Wall) -> &mut Vitals {
+        let vitals = self.vitals(sender);
+        vitals.at = vitals.at.max(Some(at));
+        vitals
     }
 
     /// In the report of that agent, which is begun when it has none yet.

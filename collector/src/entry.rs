@@ -72,6 +72,8 @@ pub struct LosingPorts {
 /// How the agent itself fared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vitals {
+    /// When it said so, by its own clock.
+    pub at: Option<Wall>,
     pub lateness: Histogram,
     pub noise_floor: Histogram,
     pub spool_batches: u64,

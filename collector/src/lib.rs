@@ -9,6 +9,7 @@ pub mod api;
 pub mod bodies;
 pub mod cells;
 pub mod certificates;
+pub mod clocks;
 pub mod config;
 pub mod core;
 pub mod decode;

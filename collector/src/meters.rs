@@ -133,6 +133,13 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
         .build();
     let state = snapshots.clone();
     meter
+        .u64_observable_counter("isochrone.fold.moved_points")
+        .with_unit("{point}")
+        .with_description("Points that were moved in time, since their agent's clock is off by more than 5 minutes.")
+        .with_callback(move |it| it.observe(state.state().tally.moved_points, &[]))
+        .build();
+    let state = snapshots.clone();
+    meter
         .u64_observable_counter("isochrone.fold.batches")
         .with_unit("{batch}")
         .with_description("Batches counted, and batches that had been counted before.")

@@ -1,7 +1,7 @@
 //! What the collector *is*.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, Series, Standing, Wall};
@@ -10,15 +10,13 @@ use crate::agents::Agents;
 use crate::alerts::Alerts;
 use crate::cells::Cells;
 use crate::certificates::Certificates;
+use crate::clocks::{MOVED, Offset};
 use crate::entry::{Batch, Entry, LosingPorts, Point};
 use crate::hints::{HintDocument, Hints, View};
 use crate::policy::Policy;
 use crate::regions::Regions;
 use crate::rings::{Added, Once, Rings};
 use crate::sequences::Sequences;
-
-/// A point may be ahead of the collector's clock by this much; one that is further ahead would hide what comes after it.
-const AHEAD: Duration = Duration::from_mins(5);
 
 /// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -49,8 +47,10 @@ pub struct Tally {
     pub repeated_points: u64,
     /// Older than the rings keep.
     pub late_points: u64,
-    /// Ahead of the collector's clock.
+    /// Ahead of the collector's clock, in batches without a name.
     pub early_points: u64,
+    /// Of agents whose clock is off: moved to where they belong.
+    pub moved_points: u64,
 }
 
 /// What the world may learn once the entry's position is durable.
@@ -97,7 +97,10 @@ impl State {
         for report in &batch.reports {
             self.agents.heard(report, batch.received);
         }
-        for certificate in batch.certificates.iter().filter(|it| it.seen <= batch.received + AHEAD) {
+        let batch = self.on_our_clock(batch);
+        // What is further ahead would hide what comes after it.
+        let latest = batch.received + MOVED;
+        for certificate in batch.certificates.iter().filter(|it| it.seen <= latest) {
             self.certificates.shown(certificate);
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
@@ -105,15 +108,27 @@ impl State {
             self.absorb_point(point, batch.received, once, &policy);
         }
         for LosingPorts { series, share, seen } in &batch.losing_ports {
-            if *seen <= batch.received + AHEAD && Self::is_primary(&policy, series) {
+            if *seen <= latest && Self::is_primary(&policy, series) {
                 self.cells.lose_ports(series, *share, *seen);
             }
         }
         Vec::new()
     }
 
+    /// An agent's own batch, moved where that agent's clock is far off.
+    fn on_our_clock<'a>(&mut self, batch: &'a Batch) -> Cow<'a, Batch> {
+        let Some((origin, policy)) = batch.origin.as_ref().zip(self.policy.as_ref()) else {
+            return Cow::Borrowed(batch);
+        };
+        let own = batch.reports.iter().find(|report| report.agent == origin.agent);
+        let offset = own.and_then(|report| self.agents.correct(report, batch.received, policy.window));
+        let Some(offset) = offset else { return Cow::Borrowed(batch) };
+        self.tally.moved_points += batch.points.len() as u64;
+        Cow::Owned(moved(batch, offset))
+    }
+
     fn absorb_point(&mut self, point: &Point, received: Wall, once: Once, policy: &Policy) {
-        if point.end > received + AHEAD {
+        if point.end > received + MOVED {
             self.tally.early_points += 1;
             return;
         }
@@ -168,4 +183,16 @@ impl State {
         let Self { epoch, now, rings, cells, regions, .. } = self;
         View { epoch: *epoch, now: *now, policy, rings, cells, regions }
     }
+}
+
+fn moved(batch: &Batch, offset: Offset) -> Batch {
+    let mut batch = batch.clone();
+    for point in &mut batch.points {
+        (point.begin, point.end) = (offset.applied_to(point.begin), offset.applied_to(point.end));
+    }
+    let certificates = batch.certificates.iter_mut().map(|it| &mut it.seen);
+    for seen in certificates.chain(batch.losing_ports.iter_mut().map(|it| &mut it.seen)) {
+        *seen = offset.applied_to(*seen);
+    }
+    batch
 }

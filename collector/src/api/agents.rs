@@ -7,6 +7,7 @@ use telemetry::{AgentId, RegionName};
 use utoipa::ToSchema;
 
 use super::List;
+use crate::clocks::{Offset, Verdict};
 use crate::core::Snapshots;
 
 #[derive(Serialize, ToSchema)]
@@ -17,7 +18,9 @@ pub(super) struct Item {
     version: String,
     #[schema(format = DateTime)]
     last_seen: String,
+    /// The collector's clock less the agent's, and the least time of a batch's way: below zero where the agent's is ahead.
     clock_offset_ms: Option<f64>,
+    clock: Verdict,
     lateness_ms: Lateness,
     noise_floor_ms: NoiseFloor,
     spool: Spool,
@@ -54,7 +57,8 @@ pub(super) async fn list(State(snapshots): State<Snapshots>) -> Json<List<Item>>
         region: agent.region.clone(),
         version: agent.version.clone(),
         last_seen: agent.last_seen.to_string(),
-        clock_offset_ms: None,
+        clock_offset_ms: agent.clock.offset().map(Offset::millis),
+        clock: agent.clock.verdict(),
         lateness_ms: Lateness { p99: agent.lateness.quantile_ms(0.99) },
         noise_floor_ms: NoiseFloor {
             p50: agent.noise_floor.quantile_ms(0.50),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod certificates;
+mod clocks;
 mod config;
 mod delivery;
 mod door;
