@@ -51,7 +51,10 @@ pub fn run(
 }
 
 pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
-    zstd::bulk::compress(body, ZSTD_LEVEL)
+    let mut compressed = zstd::bulk::compress(body, ZSTD_LEVEL)?;
+    // It comes with room for the worst case, and a batch may wait for hours.
+    compressed.shrink_to_fit();
+    Ok(compressed)
 }
 
 /// From parts to batches, encoded.
@@ -87,7 +90,8 @@ impl Assembler {
         }
     }
 
-    pub fn assemble(&mut self, handover: Handover, depth: Depth) -> Vec<Vec<u8>> {
+    /// One batch after the other, so that only one of them is in memory in the clear.
+    pub fn assemble(&mut self, handover: Handover, depth: Depth) -> impl Iterator<Item = Vec<u8>> {
         let Handover { parts, lateness, noise_floor, losing_ports, certificates, at } = handover;
         let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
@@ -95,8 +99,13 @@ impl Assembler {
         let subject = |probe| Arc::new(self.plan.get(probe).subject.clone());
         let losing = |(probe, share)| LosingPorts { subject: subject(probe), share, seen: at };
         let mut losing_ports: Vec<_> = losing_ports.into_iter().map(losing).collect();
-        let measured: Vec<_> = parts.into_iter().map(|part| self.measured(part)).collect();
-        let batch = |windows: &[Measured]| {
+        let mut parts = parts.into_iter();
+        std::iter::from_fn(move || {
+            let parts = parts.by_ref().take(WINDOWS_IN_A_BATCH);
+            let windows: Vec<_> = parts.map(|part| self.measured(part)).collect();
+            if windows.is_empty() {
+                return None;
+            }
             let health = AgentHealth {
                 lateness: std::mem::take(&mut lateness),
                 noise_floor: std::mem::take(&mut noise_floor),
@@ -109,9 +118,8 @@ impl Assembler {
                 end: at,
             };
             self.told = at;
-            encode(&self.sender, windows, &health)
-        };
-        measured.chunks(WINDOWS_IN_A_BATCH).map(batch).collect()
+            Some(encode(&self.sender, &windows, &health))
+        })
     }
 
     /// Those that are new, have changed, or were told of long ago.

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 const END: Duration = Duration::from_secs(30);
 /// How long others may keep us waiting, and how long their core is looked at.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// Where something runs, so that what is measured shares no core with what answers it.
@@ -102,8 +102,12 @@ impl Program {
         if core == Core::Measured {
             core.quieten();
         }
-        let mut command = Command::new("taskset");
-        command.args(["-c", &core.number().to_string()]).arg(found(program)).args(args);
+        // It also ends where the bench is killed.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "taskset", "-c", &core.number().to_string()])
+            .arg(found(program))
+            .args(args);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(file).spawn();
         let child = child.with_context(|| format!("start {name}"))?;
         Ok(Self { child, name, log, begun: Instant::now() })
