@@ -40,11 +40,12 @@ pub fn run(
         while let Ok(more) = handovers.recv_timeout(until.since(clock.mono())) {
             gathered.absorb(more);
         }
-        for body in assembler.assemble(gathered, spool.depth()) {
-            // Only memory can run out here, and then nothing helps.
-            let body = compress(&body).expect("zstd compresses from memory to memory");
-            tally.spool_dropped(spool.offer(body.into()));
-        }
+        let bodies = assembler.assemble(gathered, spool.depth());
+        // Only memory can run out here, and then nothing helps.
+        let compressed = |body: Vec<u8>| compress(&body).expect("zstd compresses from memory to memory").into();
+        let offered = spool.offer(bodies.map(compressed).collect(), Vec::new(), clock.wall());
+        tally.spool_dropped(offered.dropped);
+        tally.spool_unwritten(offered.unwritten);
     }
     spool.close();
     Ok(())

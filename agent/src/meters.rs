@@ -27,6 +27,7 @@ pub struct Instruments {
     spool_dropped: Counter<u64>,
     names_asked: Counter<u64>,
     names_moved: Counter<u64>,
+    spool_unwritten: Counter<u64>,
 }
 
 /// What became of a batch at the collector.
@@ -72,7 +73,12 @@ impl Instruments {
             spool_dropped: counter(
                 "isochrone.agent.spool.dropped",
                 "{batch}",
-                "Batches dropped, oldest first: spool full.",
+                "Batches dropped, oldest first: spool full, or they were too old.",
+            ),
+            spool_unwritten: counter(
+                "isochrone.agent.spool.unwritten",
+                "{batch}",
+                "Batches that wait in memory: the spool's disk did not take them.",
             ),
             names_asked: counter("isochrone.agent.names.asked", "{question}", "Names asked for again, by answer."),
             names_moved: counter("isochrone.agent.names.moved", "{change}", "Names that changed their address."),
@@ -162,6 +168,12 @@ impl Instruments {
 
     pub fn spool_dropped(&self, count: u64) {
         self.spool_dropped.add(count, &[]);
+    }
+
+    pub fn spool_unwritten(&self, count: u64) {
+        if count > 0 {
+            self.spool_unwritten.add(count, &[]);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::sync::mpsc;
 
 use runtime::meters::Meters;
@@ -19,8 +20,8 @@ use crate::pacer::Pacer;
 use crate::plan::Plan;
 use crate::probe::floor::Floor;
 use crate::probe::wire::Wire;
-use crate::push::{self, ClientError, Http, Identity};
-use crate::spool::{BOUND, Memory, Shared};
+use crate::push::{self, ClientError, Http};
+use crate::spool::{self, Limits};
 
 /// Ticks with something to tell that the batch thread may be behind.
 const HANDOVERS: usize = 4096;
@@ -45,9 +46,9 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     let plan = Plan::new(config, &names::resolve(config).await);
     let mut wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
     wire.measure_floor(Floor::open(tasks));
-    let identity = Identity { agent: config.agent.clone(), boot: Boot(Uuid::new_v4().as_u128()) };
-    let collector = Http::new(config.collector.metrics(), identity)?;
-    let spool = Shared::new(Memory::new(BOUND));
+    let collector = Http::new(config.collector.metrics(), config.agent.clone())?;
+    let boot = Boot(Uuid::new_v4().as_u128());
+    let spool = spool::open(config.data_dir.as_deref().map(Path::new), boot, Limits::default());
     let (outbox, handovers) = mpsc::sync_channel(HANDOVERS);
     let now = wire.now();
 

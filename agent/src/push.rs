@@ -13,7 +13,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use crate::meters::{Fate, Instruments};
 use crate::spool::{Batch, Shared};
 
-pub use http::{ClientError, Http, Identity};
+pub use http::{ClientError, Http};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -63,18 +63,18 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
     let mut patience = Patience::new();
     let mut points_refused = String::new();
     while let Some(batch) = spool.oldest().await {
-        let span = info_span!(target: SPANS, "push", sequence = batch.sequence.0, bytes = batch.body.len());
+        let span = info_span!(target: SPANS, "push", sequence = batch.name.sequence.0, bytes = batch.body.len());
         let fate = match collector.post(&batch).instrument(span).await {
             Verdict::Taken { refused, why } => {
                 tally.points_refused(refused);
                 if refused > 0 && why != points_refused {
-                    warn!(sequence = batch.sequence.0, refused, why, "the collector refuses points");
+                    warn!(sequence = batch.name.sequence.0, refused, why, "the collector refuses points");
                     points_refused = why;
                 }
                 Fate::Taken
             }
             Verdict::Refused { status, why } => {
-                warn!(sequence = batch.sequence.0, status, why, "the collector refused a batch; it is dropped");
+                warn!(sequence = batch.name.sequence.0, status, why, "the collector refused a batch; it is dropped");
                 Fate::Refused
             }
             Verdict::Later { after, why } => {
@@ -91,7 +91,7 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
             patience = Patience::new();
         }
         tally.pushed(fate);
-        spool.forget(batch.sequence);
+        spool.forget(batch.name).await;
     }
 }
 

@@ -1,27 +1,49 @@
-//! Batches that the collector has not taken yet. A batch gets its sequence and its bytes once, when it is offered; what is
-//! sent again is the same bytes under the same sequence, so that it is counted once.
+//! Batches that the collector has not taken yet. A batch gets its name and its bytes once, when it is offered; what is sent
+//! again, even by another process after a restart, is the same bytes under the same name, so that it is counted once.
 //!
-//! Bounded: the oldest go first, since a window of an hour ago helps nobody who decides now. In memory for the time being.
+//! Bounded by bytes and by age: the oldest go first, since a window of an hour ago helps nobody who decides now. What had to
+//! go is named by a [`Gap`].
 
-use std::collections::VecDeque;
+mod gaps;
+mod memory;
+mod record;
+mod replay;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use telemetry::Sequence;
+use telemetry::{Boot, Gap, Sequence, Wall};
 use tokio::sync::Notify;
 
-pub const BOUND: usize = 64 << 20;
+pub use memory::Memory;
+pub use stored::Stored;
 
-/// Where batches are kept. Its in-memory form is the twin of the one on disk.
+/// How much a spool keeps, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub bytes: u64,
+    pub age: Duration,
+}
+
+/// Where batches are kept.
 pub trait Spool: Send {
-    /// Keeps a batch under the next sequence, and says how many others had to go for it.
-    fn offer(&mut self, body: Bytes) -> u64;
+    /// Keeps batches under the next sequences, and says how many others had to go for them. `told`: the gaps that these
+    /// batches tell of.
+    fn offer(&mut self, bodies: Vec<Bytes>, told: Vec<Gap>, now: Wall) -> Offered;
 
     /// `None`: nothing waits.
-    fn oldest(&self) -> Option<Batch>;
+    fn oldest(&mut self) -> Option<Batch>;
 
     /// The collector took or refused it: it is not needed again.
-    fn forget(&mut self, sequence: Sequence);
+    fn forget(&mut self, name: Name);
+
+    /// What is lost and no batch that was taken has told.
+    fn gaps(&self) -> Vec<Gap>;
 
     fn depth(&self) -> Depth;
 }
@@ -29,8 +51,24 @@ pub trait Spool: Send {
 /// As it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    pub sequence: Sequence,
+    pub name: Name,
     pub body: Bytes,
+}
+
+/// Which batch of an agent it is. Another process has another boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    pub boot: Boot,
+    pub sequence: Sequence,
+}
+
+/// What an offer did beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offered {
+    /// Batches that are lost.
+    pub dropped: u64,
+    /// Those just offered that are in memory only, although there is a disk.
+    pub unwritten: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,45 +77,9 @@ pub struct Depth {
     pub bytes: u64,
 }
 
-#[derive(Debug)]
-pub struct Memory {
-    bound: usize,
-    last: u64,
-    bytes: usize,
-    waiting: VecDeque<Batch>,
-}
-
-impl Memory {
-    pub fn new(bound: usize) -> Self {
-        Self { bound, last: 0, bytes: 0, waiting: VecDeque::new() }
-    }
-}
-
-impl Spool for Memory {
-    fn offer(&mut self, body: Bytes) -> u64 {
-        self.last += 1;
-        self.bytes += body.len();
-        self.waiting.push_back(Batch { sequence: Sequence(self.last), body });
-        let mut dropped = 0;
-        // The newest stays, however large: it is what is true now.
-        while self.bytes > self.bound && self.waiting.len() > 1 {
-            self.bytes -= self.waiting.pop_front().map_or(0, |oldest| oldest.body.len());
-            dropped += 1;
-        }
-        dropped
-    }
-
-    fn oldest(&self) -> Option<Batch> {
-        self.waiting.front().cloned()
-    }
-
-    fn forget(&mut self, sequence: Sequence) {
-        let place = self.waiting.iter().position(|batch| batch.sequence == sequence);
-        self.bytes -= place.and_then(|place| self.waiting.remove(place)).map_or(0, |batch| batch.body.len());
-    }
-
-    fn depth(&self) -> Depth {
-        Depth { batches: self.waiting.len() as u64, bytes: self.bytes as u64 }
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, age: Duration::from_hours(24) }
     }
 }
 
@@ -95,16 +97,34 @@ struct State {
     closed: bool,
 }
 
+/// On disk below `data_dir`, or else in memory, which is said. An agent that cannot use its disk measures all the same.
+pub fn open(data_dir: Option<&Path>, boot: Boot, limits: Limits) -> Shared {
+    let Some(data_dir) = data_dir else {
+        tracing::info!(
+            "no data_dir: batches wait in memory, and a restart loses those that the collector has not taken"
+        );
+        return Shared::new(Memory::new(boot, limits));
+    };
+    match replay::open(data_dir, boot, limits) {
+        Ok(stored) => Shared::new(stored),
+        Err(error) => {
+            let dir = data_dir.display();
+            tracing::error!(%dir, %error, "cannot use data_dir; batches wait in memory until the agent is started again");
+            Shared::new(Memory::new(boot, limits))
+        }
+    }
+}
+
 impl Shared {
     pub fn new(spool: impl Spool + 'static) -> Self {
         let state = State { spool: Box::new(spool), closed: false };
         Self(Arc::new(Inner { state: Mutex::new(state), news: Notify::new() }))
     }
 
-    pub fn offer(&self, body: Bytes) -> u64 {
-        let dropped = self.state().spool.offer(body);
+    pub fn offer(&self, bodies: Vec<Bytes>, told: Vec<Gap>, now: Wall) -> Offered {
+        let offered = self.state().spool.offer(bodies, told, now);
         self.0.news.notify_one();
-        dropped
+        offered
     }
 
     /// Nothing more will be offered.
@@ -116,108 +136,40 @@ impl Shared {
     /// Waits for a batch. `None`: there is none and there will be none.
     pub async fn oldest(&self) -> Option<Batch> {
         loop {
-            {
-                let state = self.state();
-                let oldest = state.spool.oldest();
-                if oldest.is_some() || state.closed {
-                    return oldest;
-                }
+            let (oldest, closed) = self.aside(|state| (state.spool.oldest(), state.closed)).await;
+            if oldest.is_some() || closed {
+                return oldest;
             }
             self.0.news.notified().await;
         }
     }
 
-    pub fn forget(&self, sequence: Sequence) {
-        self.state().spool.forget(sequence);
+    pub async fn forget(&self, name: Name) {
+        self.aside(move |state| state.spool.forget(name)).await;
+    }
+
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.state().spool.gaps()
     }
 
     pub fn depth(&self) -> Depth {
         self.state().spool.depth()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Offer(usize),
-        Forget(u64),
-        TakeOldest,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => (1..40_usize).prop_map(Step::Offer),
-            1 => (0..40_u64).prop_map(Step::Forget),
-            2 => Just(Step::TakeOldest),
-        ];
-        vec(step, 1..100)
-    }
-
-    proptest! {
-        #[test]
-        fn a_spool_is_a_queue_that_drops_its_oldest_and_never_reuses_a_sequence(steps in steps()) {
-            const BOUND: usize = 100;
-            let mut spool = Memory::new(BOUND);
-            let (mut model, mut last, mut dropped) = (BTreeMap::new(), 0, 0);
-            for step in steps {
-                match step {
-                    Step::Offer(length) => {
-                        last += 1;
-                        let body = Bytes::from(vec![last as u8; length]);
-                        dropped += spool.offer(body.clone());
-                        model.insert(last, body);
-                        while model.values().map(Bytes::len).sum::<usize>() > BOUND {
-                            model.pop_first();
-                            dropped -= 1;
-                        }
-                    }
-                    Step::Forget(sequence) => {
-                        spool.forget(Sequence(sequence));
-                        model.remove(&sequence);
-                    }
-                    Step::TakeOldest => {
-                        let oldest = spool.oldest();
-                        let expected = model.pop_first().map(|(number, body)| Batch { sequence: Sequence(number), body });
-                        prop_assert_eq!(&oldest, &expected);
-                        if let Some(batch) = oldest {
-                            spool.forget(batch.sequence);
-                        }
-                    }
-                }
-                let bytes = model.values().map(|body| body.len() as u64).sum();
-                prop_assert_eq!(spool.depth(), Depth { batches: model.len() as u64, bytes });
-                prop_assert_eq!(dropped, 0, "drops are told as they happen");
-            }
+    /// Away from the runtime's threads: a disk may be slow, and probes run on those.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T + Send + 'static) -> T {
+        let shared = self.clone();
+        match tokio::task::spawn_blocking(move || work(&mut shared.state())).await {
+            Ok(done) => done,
+            Err(fault) => match fault.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the runtime cancels it, and whoever waits here.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
-    #[test]
-    fn one_batch_above_the_bound_is_kept_all_the_same() {
-        let mut spool = Memory::new(10);
-        assert_eq!(spool.offer(Bytes::from_static(b"small")), 0);
-        assert_eq!(spool.offer(Bytes::from_static(b"larger than ten")), 1);
-        assert_eq!(spool.oldest().unwrap().sequence, Sequence(2));
-    }
-
-    #[tokio::test]
-    async fn a_waiting_reader_is_told_of_a_batch_and_of_the_end() {
-        let spool = Shared::new(Memory::new(BOUND));
-        let (batch, dropped) = tokio::join!(spool.oldest(), async { spool.offer(Bytes::from_static(b"one")) });
-        assert_eq!((batch.unwrap().sequence, dropped), (Sequence(1), 0));
-        spool.forget(Sequence(1));
-        let (end, ()) = tokio::join!(spool.oldest(), async { spool.close() });
-        assert_eq!(end, None);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

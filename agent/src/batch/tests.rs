@@ -9,7 +9,7 @@ use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION, TLS_N
 use super::*;
 use crate::names::Addresses;
 use crate::plan::ProbeIndex;
-use crate::spool::{BOUND, Memory};
+use crate::spool::{Limits, Memory};
 
 #[derive(Default)]
 struct Seen {
@@ -108,7 +108,7 @@ fn the_agents_health_covers_the_time_since_the_batch_before_even_across_a_clock_
 #[tokio::test]
 async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool() {
     let (outbox, handovers) = sync_channel(10);
-    let spool = Shared::new(Memory::new(BOUND));
+    let spool = Shared::new(Memory::new(telemetry::Boot(1), Limits::default()));
     outbox.try_send(handover(&[100], 110)).unwrap();
     outbox.try_send(handover(&[100], 111)).unwrap();
     drop(outbox);
@@ -117,7 +117,7 @@ async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool(
     let batch = spool.oldest().await.unwrap();
     let body = zstd::decode_all(&batch.body[..]).unwrap();
     assert_eq!(seen(&[body]).probes.len(), 4);
-    spool.forget(batch.sequence);
+    spool.forget(batch.name).await;
     assert_eq!(spool.oldest().await, None);
 }
 

@@ -6,8 +6,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use prost::Message as _;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
+use telemetry::AgentId;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
-use telemetry::{AgentId, Boot};
 
 use super::{Collector, Verdict};
 use crate::spool::Batch;
@@ -16,18 +16,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Of what a collector says about a batch.
 const LONGEST_WHY: usize = 300;
 
-/// Whose batches these are.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    pub agent: AgentId,
-    pub boot: Boot,
-}
-
 #[derive(Debug)]
 pub struct Http {
     client: Client,
     url: Url,
-    identity: Identity,
+    agent: AgentId,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +28,7 @@ pub struct Http {
 pub struct ClientError(#[from] reqwest::Error);
 
 impl Http {
-    pub fn new(url: Url, identity: Identity) -> Result<Self, ClientError> {
+    pub fn new(url: Url, agent: AgentId) -> Result<Self, ClientError> {
         // It fails only where a provider is installed already, and then there is one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
@@ -45,7 +38,7 @@ impl Http {
             .tcp_nodelay(true)
             .user_agent(concat!("isochrone-agent/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, url, identity })
+        Ok(Self { client, url, agent })
     }
 }
 
@@ -56,9 +49,9 @@ impl Collector for Http {
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "zstd")
-            .header(HEADER_AGENT, self.identity.agent.as_str())
-            .header(HEADER_BOOT, self.identity.boot.to_string())
-            .header(HEADER_SEQUENCE, batch.sequence.0)
+            .header(HEADER_AGENT, self.agent.as_str())
+            .header(HEADER_BOOT, batch.name.boot.to_string())
+            .header(HEADER_SEQUENCE, batch.name.sequence.0)
             .body(batch.body.clone());
         match request.send().await {
             Ok(response) => verdict(response).await,

@@ -5,7 +5,9 @@ use runtime::meters::Meters;
 use tokio::time::Instant;
 
 use super::*;
-use crate::spool::{BOUND, Memory};
+use telemetry::{Boot, Wall};
+
+use crate::spool::{Limits, Memory};
 
 /// Answers as its script says, then takes everything.
 struct Scripted {
@@ -21,11 +23,11 @@ impl Scripted {
     /// How long after the one before each post came, and which batch it was.
     fn waits(&self) -> Vec<(Duration, u64)> {
         let posts = self.posts.lock().unwrap();
-        posts.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1.sequence.0)).collect()
+        posts.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1.name.sequence.0)).collect()
     }
 
     fn sequences(&self) -> Vec<u64> {
-        self.posts.lock().unwrap().iter().map(|(_, batch)| batch.sequence.0).collect()
+        self.posts.lock().unwrap().iter().map(|(_, batch)| batch.name.sequence.0).collect()
     }
 }
 
@@ -42,9 +44,8 @@ fn later(after: Option<u64>) -> Verdict {
 
 /// A closed spool of batches `one` and `two`, pushed to the end of it; answers the meters' text.
 async fn pushed(collector: &Scripted) -> String {
-    let (spool, meters) = (Shared::new(Memory::new(BOUND)), Meters::new("test"));
-    spool.offer("one".into());
-    spool.offer("two".into());
+    let (spool, meters) = (Shared::new(Memory::new(Boot(1), Limits::default())), Meters::new("test"));
+    spool.offer(vec!["one".into(), "two".into()], Vec::new(), Wall(0));
     spool.close();
     run(&spool, collector, &Instruments::new(&meters), Shutdown::new()).await.unwrap();
     assert_eq!(spool.depth().batches, 0);
@@ -103,8 +104,9 @@ async fn a_batch_that_got_through_makes_the_next_wait_a_short_one() {
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_collector_so_long_and_no_longer() {
     let collector = Scripted::new((0..1000).map(|_| later(None)));
-    let (spool, meters, shutdown) = (Shared::new(Memory::new(BOUND)), Meters::new("test"), Shutdown::new());
-    spool.offer("one".into());
+    let (spool, meters, shutdown) =
+        (Shared::new(Memory::new(Boot(1), Limits::default())), Meters::new("test"), Shutdown::new());
+    spool.offer(vec!["one".into()], Vec::new(), Wall(0));
     spool.close();
     shutdown.cancel();
     let began = Instant::now();

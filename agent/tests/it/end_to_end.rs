@@ -21,12 +21,12 @@ const NOT_FOUND: Outcome = Outcome::Failure(FailureKind::Status);
 
 /// What a reflector answered: the oracle that the windows are held against.
 #[derive(Clone, Default)]
-struct Answered {
-    pings: Arc<AtomicU64>,
-    discoveries: Arc<AtomicU64>,
+pub(crate) struct Answered {
+    pub(crate) pings: Arc<AtomicU64>,
+    pub(crate) discoveries: Arc<AtomicU64>,
 }
 
-async fn reflect(socket: UdpSocket, answered: Answered) {
+pub(crate) async fn reflect(socket: UdpSocket, answered: Answered) {
     let mut packet = [0; 128];
     loop {
         let (length, from) = socket.recv_from(&mut packet).await.unwrap();
@@ -39,7 +39,7 @@ async fn reflect(socket: UdpSocket, answered: Answered) {
 
 /// What the batches say, by target, phase and outcome.
 #[derive(Default)]
-struct Sums {
+pub(crate) struct Sums {
     counts: BTreeMap<(String, String, Outcome), u64>,
     lateness: u64,
     noise_floor: u64,
@@ -52,15 +52,19 @@ struct Sums {
 
 impl Sums {
     fn of(collector: &Collector) -> Self {
+        Self::of_bodies(collector.requests().iter().map(|request| &request.body[..]))
+    }
+
+    pub(crate) fn of_bodies<'a>(bodies: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut sums = Self::default();
-        for request in collector.requests() {
-            let body = zstd::decode_all(&request.body[..]).unwrap();
+        for body in bodies {
+            let body = zstd::decode_all(body).unwrap();
             walk(&body, &mut sums).unwrap();
         }
         sums
     }
 
-    fn count(&self, target: &str, phase: &str, outcome: Outcome) -> u64 {
+    pub(crate) fn count(&self, target: &str, phase: &str, outcome: Outcome) -> u64 {
         self.counts.get(&(target.to_owned(), phase.to_owned(), outcome)).copied().unwrap_or_default()
     }
 }

@@ -19,4 +19,5 @@ mod nginx;
 mod own;
 mod push;
 mod server;
+mod spool;
 mod terminal;

@@ -1,24 +1,24 @@
 use std::time::Duration;
 
 use agent::meters::Instruments;
-use agent::push::{self, Collector as _, Http, Identity, Verdict};
-use agent::spool::{Batch, Memory, Shared};
+use agent::push::{self, Collector as _, Http, Verdict};
+use agent::spool::{Batch, Limits, Memory, Name, Shared};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use prost::Message as _;
 use runtime::Shutdown;
 use runtime::meters::Meters;
-use telemetry::{Boot, Sequence};
+use telemetry::{Boot, Sequence, Wall};
 use tokio::task::JoinSet;
 
 use crate::collector::{Answer, Collector};
 
 async fn http(collector: &Collector, tasks: &mut JoinSet<()>) -> Http {
     let url = format!("{}/v1/metrics", collector.listen(tasks).await);
-    Http::new(url.parse().unwrap(), Identity { agent: "fra-1".parse().unwrap(), boot: Boot(7) }).unwrap()
+    Http::new(url.parse().unwrap(), "fra-1".parse().unwrap()).unwrap()
 }
 
 fn batch() -> Batch {
-    Batch { sequence: Sequence(41), body: "windows".into() }
+    Batch { name: Name { boot: Boot(7), sequence: Sequence(41) }, body: "windows".into() }
 }
 
 async fn verdict_on(answer: Answer) -> Verdict {
@@ -32,9 +32,8 @@ async fn a_batch_that_fails_twice_is_sent_again_as_the_same_bytes_under_the_same
     let (collector, mut tasks) = (Collector::default(), JoinSet::new());
     collector.will_answer([500, 503].map(Answer::status));
     let (http, meters) = (http(&collector, &mut tasks).await, Meters::new("test"));
-    let spool = Shared::new(Memory::new(1 << 20));
-    spool.offer("first".into());
-    spool.offer("second".into());
+    let spool = Shared::new(Memory::new(Boot(7), Limits::default()));
+    spool.offer(vec!["first".into(), "second".into()], Vec::new(), Wall(0));
     spool.close();
     push::run(&spool, &http, &Instruments::new(&meters), Shutdown::new()).await.unwrap();
 
@@ -86,9 +85,9 @@ async fn points_refused_in_a_batch_that_was_taken_are_told() {
 
 #[tokio::test]
 async fn a_collector_that_is_not_there_may_be_there_later_and_the_log_will_say_why() {
-    let identity = Identity { agent: "fra-1".parse().unwrap(), boot: Boot(7) };
+    let agent = "fra-1".parse().unwrap();
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let http = Http::new(format!("http://{closed}/v1/metrics").parse().unwrap(), identity).unwrap();
+    let http = Http::new(format!("http://{closed}/v1/metrics").parse().unwrap(), agent).unwrap();
     let Verdict::Later { after: None, why } = http.post(&batch()).await else { panic!("not refused for good") };
     assert!(why.contains("refused"), "{why}");
 }

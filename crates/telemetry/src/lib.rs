@@ -15,6 +15,6 @@ pub mod window;
 
 pub use histogram::Histogram;
 pub use names::{AgentId, InvalidName, Name, ReceiverName, RegionName, ServiceName, TargetId};
-pub use series::{Boot, Family, Label, LabelValue, Labels, Origin, PathId, Sequence, Series, Standing};
+pub use series::{Boot, Family, Gap, Label, LabelValue, Labels, Origin, PathId, Sequence, Series, Standing};
 pub use time::{Mono, UnixSeconds, Wall};
 pub use window::{FailureKind, Outcome, Window};

@@ -128,6 +128,14 @@ pub struct Origin {
     pub sequence: Sequence,
 }
 
+/// What was not taken of a boot's batches from `from` to `to`, both included, never will be: the agent does not have it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Gap {
+    pub boot: Boot,
+    pub from: Sequence,
+    pub to: Sequence,
+}
+
 impl Series {
     pub fn path(&self) -> PathId {
         let mut hash = Xxh3::new();
