@@ -40,9 +40,15 @@ pub fn run(control: &Control, routed: &Routed, mischief: Mischief, shutdown: &Sh
     let mut queue = Queue::default();
     let mut poller = Poller::new(wires.iter().map(Wire::as_fd));
     let mut bytes = [0; LONGEST];
+    let mut waking = Waking::default();
     while !shutdown.is_cancelled() {
-        let wait = queue.next().map_or(IDLE, |due| due.since(control.clock.mono()).saturating_sub(EARLY).min(IDLE));
-        let ready = poller.wait(Some(wait))?;
+        let asleep = control.clock.mono();
+        let wait = queue.next().map_or(IDLE, |due| due.since(asleep).saturating_sub(EARLY).min(IDLE));
+        let mut ready = poller.wait(Some(wait))?.peekable();
+        if ready.peek().is_none() {
+            waking.learn(control.clock.mono().since(asleep + wait));
+        }
+        let unnoticed = if wait.is_zero() { Duration::ZERO } else { waking.0 };
         let faults = control.faults.active();
         for wire in ready {
             for _ in 0..TURN {
@@ -50,7 +56,7 @@ pub fn run(control: &Control, routed: &Routed, mischief: Mischief, shutdown: &Sh
                 // What is no way of ours is the kernels' own chatter.
                 let Some(flow) = Flow::of(&bytes[..length]) else { continue };
                 let Some(way) = ways.find(&flow) else { continue };
-                match ways.decide(way, flow, control.clock.mono(), &faults) {
+                match ways.decide(way, flow, control.clock.mono() - unnoticed, &faults) {
                     Fate::Passed { due, copies } => {
                         let packet = || Packet { wire: exit(way), bytes: bytes[..length].into() };
                         (0..copies).for_each(|_| queue.push(due, packet()));
@@ -70,6 +76,20 @@ pub fn run(control: &Control, routed: &Routed, mischief: Mischief, shutdown: &Sh
     Ok(())
 }
 
+/// How long it takes to wake up, lately: so long a packet that wakes us has been there. Learnt from waits that end by the clock, for
+/// which alone it is known.
+#[derive(Debug, Default)]
+struct Waking(Duration);
+
+impl Waking {
+    /// More than that is a stall, and tells nothing of the next time.
+    const LONGEST: Duration = Duration::from_micros(100);
+
+    fn learn(&mut self, late: Duration) {
+        self.0 = (self.0 * 15 + late.min(Self::LONGEST)) / 16;
+    }
+}
+
 /// The wire over which it leaves.
 fn exit(way: Way) -> usize {
     match way.direction {
@@ -81,5 +101,22 @@ fn exit(way: Way) -> usize {
 fn count(control: &Control, way: Way, reason: Reason) {
     if let Behind::Target(target) = way.behind {
         control.counts.add(way.region.into(), target, Event::Dropped(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waking_takes_as_long_as_lately_and_a_stall_teaches_little() {
+        let mut waking = Waking::default();
+        (0..200).for_each(|_| waking.learn(Duration::from_micros(40)));
+        let near = |micros: u64, waking: &Waking| waking.0.abs_diff(Duration::from_micros(micros)).as_nanos() < 1000;
+        assert!(near(40, &waking), "{waking:?}");
+        waking.learn(Duration::from_secs(1));
+        assert!(near(44, &waking), "{waking:?}");
+        (0..200).for_each(|_| waking.learn(Duration::from_micros(10)));
+        assert!(near(10, &waking), "{waking:?}");
     }
 }
