@@ -97,7 +97,7 @@ impl Assembler {
         let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
         let mut noise_floor = self.scratch.fold(noise_floor);
-        let subject = |probe| Arc::new(self.plan.get(probe).subject.clone());
+        let subject = |probe| self.plan.get(probe).subject.clone();
         let losing = |(probe, share)| LosingPorts { subject: subject(probe), share, seen: at };
         let mut losing_ports: Vec<_> = losing_ports.into_iter().map(losing).collect();
         let mut parts = parts.into_iter();
@@ -126,7 +126,7 @@ impl Assembler {
     /// Those that are new, have changed, or were told of long ago.
     fn news_of(&mut self, certificates: BTreeMap<ProbeIndex, Shown>, at: Wall) -> Vec<Certificate> {
         for (probe, shown) in certificates {
-            let subject = || Arc::new(self.plan.get(probe).subject.clone());
+            let subject = || self.plan.get(probe).subject.clone();
             let known =
                 self.certificates.entry(probe).or_insert_with(|| Known { subject: subject(), shown, told: None });
             if known.shown.not_after != shown.not_after {
@@ -147,12 +147,12 @@ impl Assembler {
     fn measured(&mut self, part: Part) -> Measured {
         let Part { probe, aspect, standing, begin, end, samples } = part;
         let mut durations: BTreeMap<Outcome, Vec<Duration>> = BTreeMap::new();
-        for (outcome, duration) in samples {
+        for (outcome, duration) in samples.iter() {
             durations.entry(outcome).or_default().push(duration);
         }
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
-        let named = || Arc::new(self.plan.get(probe).subject_of(&aspect, standing));
+        let named = || self.plan.get(probe).subject_of(&aspect, standing);
         let subject = self.subjects.entry((probe, aspect.clone(), standing)).or_insert_with(named).clone();
         Measured { subject, window: Window { begin, end, outcomes } }
     }

@@ -23,6 +23,7 @@ pub mod probe;
 pub mod push;
 pub mod record;
 pub mod reflect;
+pub mod samples;
 pub mod schedule;
 pub mod spool;
 pub mod trains;

@@ -28,7 +28,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Planned {
     /// With its own phase; that of a probe of several phases is the last one.
-    pub subject: Subject,
+    pub subject: Arc<Subject>,
     pub phase: &'static str,
     /// The address in it is that of [`Self::place`] when it is fixed.
     toward: Errand,
@@ -170,12 +170,15 @@ impl Planned {
     }
 
     /// Whose points those of an aspect are.
-    pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Subject {
-        let mut subject = self.subject.clone();
+    pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Arc<Subject> {
+        if standing == Standing::Regular && *aspect == self.aspect() {
+            return self.subject.clone();
+        }
+        let mut subject = Subject::clone(&self.subject);
         subject.series.standing = standing;
         subject.series.phase = aspect.phase.parse().expect("a phase is a name");
         subject.series.labels = aspect.labels.clone();
-        subject
+        Arc::new(subject)
     }
 }
 
@@ -236,7 +239,7 @@ fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {
         let toward = (asked.errand)(fixed.unwrap_or(unspecified), port.unwrap_or_default());
         let place = place.clone();
         let address = target.endpoint.host.to_string();
-        let subject = Subject { series, address, port, transport: asked.transport };
+        let subject = Arc::new(Subject { series, address, port, transport: asked.transport });
         let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
         let (phase, every, train, timeout) = (asked.phase, asked.every, asked.train, probe.timeout);
         let cron = probe.cron.clone();

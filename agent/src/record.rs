@@ -20,6 +20,7 @@ use telemetry::{Label, Labels, Outcome, Standing, UnixSeconds};
 use crate::flights::{End, Ended};
 use crate::plan::{Aspect, ProbeIndex};
 use crate::probe::Sample;
+use crate::samples::Samples;
 use crate::schedule::Due;
 
 /// How many failures in a row are bad news.
@@ -37,7 +38,7 @@ pub struct Part {
     pub standing: Standing,
     pub begin: Wall,
     pub end: Wall,
-    pub samples: Vec<(Outcome, Duration)>,
+    pub samples: Samples,
 }
 
 /// What the pacer hands over.
@@ -76,8 +77,8 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Open {
     series: Vec<Row>,
-    /// How many in a row, by phase.
-    failures: BTreeMap<&'static str, u32>,
+    /// How many in a row, by phase: there are few.
+    failures: Vec<(&'static str, u32)>,
     slots: Vec<Slot>,
 }
 
@@ -103,13 +104,13 @@ struct Gathered {
     series: usize,
     /// Where its last part ended.
     told: Wall,
-    samples: Vec<(Outcome, Duration)>,
+    samples: Samples,
 }
 
 impl Recorder {
     /// For so many probes, each with the aspect of its own phase.
     pub fn new(probes: impl IntoIterator<Item = Aspect>, width: Duration, now: Wall) -> Self {
-        let open = |own| Open { series: vec![Row::new(own)], failures: BTreeMap::new(), slots: Vec::new() };
+        let open = |own| Open { series: vec![Row::new(own)], failures: Vec::new(), slots: Vec::new() };
         Self { width, current: now.slot(width), probes: probes.into_iter().map(open).collect(), ripe: Vec::new() }
     }
 
@@ -230,12 +231,16 @@ impl Open {
     /// A row of failures is of a phase, whichever of its series they fall into: a held connection that breaks fails on as a
     /// new one.
     fn hear(&mut self, begin: Wall, series: usize, outcome: Outcome, duration: Duration) {
-        self.slot(begin).gathered(series).samples.push((outcome, duration));
+        self.slot(begin).gathered(series).samples.push(outcome, duration);
         if self.series[series].standing != Standing::Regular {
             return;
         }
         let phase = self.series[series].aspect.phase;
-        let failures = self.failures.entry(phase).or_default();
+        let place = self.failures.iter().position(|(known, _)| *known == phase).unwrap_or_else(|| {
+            self.failures.push((phase, 0));
+            self.failures.len() - 1
+        });
+        let (_, failures) = &mut self.failures[place];
         let in_a_row = *failures;
         *failures = match outcome {
             Outcome::Reply => 0,
@@ -283,7 +288,7 @@ impl Row {
 impl Slot {
     fn gathered(&mut self, series: usize) -> &mut Gathered {
         let place = self.gathered.iter().position(|gathered| gathered.series == series).unwrap_or_else(|| {
-            self.gathered.push(Gathered { series, told: self.begin, samples: Vec::new() });
+            self.gathered.push(Gathered { series, told: self.begin, samples: Samples::default() });
             self.gathered.len() - 1
         });
         &mut self.gathered[place]

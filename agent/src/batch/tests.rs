@@ -54,7 +54,7 @@ fn assembler() -> Assembler {
 fn part(begin: u64) -> Part {
     let (reply, lost) = (Outcome::Reply, Outcome::Failure(FailureKind::Timeout));
     let millis = Duration::from_millis;
-    let samples = vec![(reply, millis(20)), (lost, millis(1000)), (reply, millis(30))];
+    let samples = [(reply, millis(20)), (lost, millis(1000)), (reply, millis(30))].into_iter().collect();
     let aspect = Arc::new(Aspect { phase: "rtt", labels: telemetry::Labels::new() });
     let (begin, end) = (Wall::from_secs(begin), Wall::from_secs(begin + 10));
     Part { probe: ProbeIndex(0), aspect, standing: Standing::Regular, begin, end, samples }

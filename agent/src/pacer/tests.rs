@@ -167,8 +167,8 @@ fn seconds(seconds: u64) -> Mono {
 
 fn counts(handovers: &[Handover]) -> BTreeMap<Outcome, usize> {
     let mut counts = BTreeMap::new();
-    for (outcome, _) in handovers.iter().flat_map(|handover| &handover.parts).flat_map(|part| &part.samples) {
-        *counts.entry(*outcome).or_default() += 1;
+    for (outcome, _) in handovers.iter().flat_map(|handover| &handover.parts).flat_map(|part| part.samples.iter()) {
+        *counts.entry(outcome).or_default() += 1;
     }
     counts
 }
@@ -227,8 +227,8 @@ fn what_the_kernel_would_not_send_is_missed_and_in_no_window() {
 fn by_standing(handovers: &[Handover]) -> BTreeMap<(Standing, Outcome), usize> {
     let mut counts = BTreeMap::new();
     for part in handovers.iter().flat_map(|handover| &handover.parts) {
-        for (outcome, _) in &part.samples {
-            *counts.entry((part.standing, *outcome)).or_default() += 1;
+        for (outcome, _) in part.samples.iter() {
+            *counts.entry((part.standing, outcome)).or_default() += 1;
         }
     }
     counts

@@ -224,8 +224,8 @@ proptest! {
             prop_assert!(part.begin < part.end && part.end <= part.begin + WIDTH);
             let told = ends.insert((part.probe, part.begin), part.end);
             prop_assert!(told.is_none_or(|told| told < part.end), "two parts of a slot end at the same moment");
-            for (outcome, _) in &part.samples {
-                *counts.entry((part.probe.0, part.begin, *outcome)).or_default() += 1;
+            for (outcome, _) in part.samples.iter() {
+                *counts.entry((part.probe.0, part.begin, outcome)).or_default() += 1;
             }
         }
         prop_assert_eq!(counts, expected);
