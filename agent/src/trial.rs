@@ -76,7 +76,7 @@ pub async fn start(
     tasks.thread("trial", move || {
         course.run(&mut wire, &mut live, &shutdown)?;
         live.end();
-        course.summary.explain(wire.why());
+        course.summary.conclude(wire.why());
         tell(&course.summary)?;
         shutdown.cancel();
         Ok::<_, io::Error>(())

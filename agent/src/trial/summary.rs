@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use telemetry::emodel::{Codec, Mos};
 use telemetry::{FailureKind, Outcome};
 
 use super::samples::{Samples, Spread};
 use crate::endpoint::Endpoint;
 use crate::flights::{End, Miss, Noise};
 use crate::probe::why::Why;
+
+const VOICE: &str = "voice";
 
 #[derive(Debug, Serialize)]
 pub struct Summary {
@@ -37,6 +40,9 @@ pub struct Summary {
     pub(super) phases: Phases,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_rounded")]
     pub(super) jitter_ms: Option<f64>,
+    /// How a call would sound, of a kind that travels as calls do.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_rounded")]
+    pub(super) mos: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) certificate_not_after: Option<String>,
     /// As they were seen last.
@@ -70,14 +76,25 @@ impl Summary {
             reasons: BTreeMap::new(),
             phases: Phases::default(),
             jitter_ms: None,
+            mos: None,
             certificate_not_after: None,
             labels: BTreeMap::new(),
         }
     }
 
-    pub(super) fn explain(&mut self, why: &Why) {
+    /// What follows from the whole.
+    pub(super) fn conclude(&mut self, why: &Why) {
+        self.mos = self.rate().map(|Mos(score)| score);
         let counted = |(kind, words): (FailureKind, String)| Some((self.errors.get_key_value(kind.as_str())?.0, words));
         self.reasons = why.words().into_iter().filter_map(counted).map(|(kind, words)| (*kind, words)).collect();
+    }
+
+    /// With the constants that a collector has where nobody configured others.
+    fn rate(&self) -> Option<Mos> {
+        let (_, replies) = self.phases.last().filter(|_| self.kind == VOICE)?;
+        let jitter = Duration::from_secs_f64(self.jitter_ms.unwrap_or_default() / 1e3);
+        let loss = self.lost as f64 / (self.received + self.lost) as f64;
+        Some(Codec::default().mos(replies.quantile(0.5)?, jitter, loss))
     }
 
     /// Whether anything came back.

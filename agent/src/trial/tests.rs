@@ -5,6 +5,7 @@ use telemetry::{FailureKind, Outcome};
 use super::*;
 use crate::flights::{End, Noise};
 use crate::names::Addresses;
+use crate::probe::why::Why;
 use crate::probe::{Heard, Launch, Report};
 
 /// Answers every second probe after a millisecond; its first comes back late instead of never.
@@ -84,6 +85,19 @@ fn quantiles_are_those_of_the_samples_and_jitter_follows_rfc_3550() {
     assert_eq!(told["phases"]["rtt"], expected);
     // Each differs from the one before by 1 ms, and J comes nearer to it by a sixteenth: 1 - (15/16)^99.
     assert_eq!(told["jitter_ms"], 0.998);
+}
+
+#[test]
+fn a_voice_trial_says_how_a_call_would_sound_and_others_do_not() {
+    let mos = |kind| {
+        let mut summary = Summary::new(kind, &trial(1).endpoint);
+        (0..10).for_each(|_| summary.ended("rtt", &End::Counted(Outcome::Reply, Duration::from_millis(100))));
+        summary.conclude(&Why::default());
+        serde_json::to_value(&summary).unwrap()["mos"].clone()
+    };
+    // By hand: d = 70 ms, R = 93.2 - 1.68 = 91.52.
+    assert_eq!(mos("voice"), 4.374);
+    assert!(mos("icmp").is_null());
 }
 
 #[test]

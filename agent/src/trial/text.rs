@@ -70,7 +70,8 @@ impl Summary {
         }
         self.table(out, columns)?;
         if let Some(jitter) = self.jitter_ms {
-            writeln!(out, "jitter {jitter:.3} ms")?;
+            let mos = self.mos.map(|mos| format!(", MOS {mos:.1} by estimate")).unwrap_or_default();
+            writeln!(out, "jitter {jitter:.3} ms{mos}")?;
         }
         if let Some(end) = &self.certificate_not_after {
             writeln!(out, "certificate until {end}")?;
