@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use telemetry::Family;
+
 pub const ALLOWED: &str = "host:port, or host alone for icmp and dns; an IPv6 address stands in brackets";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,10 @@ impl FromStr for Host {
 
 fn parse_port(text: &str) -> Result<u16, InvalidEndpoint> {
     text.parse().ok().filter(|&port| port > 0).ok_or(InvalidEndpoint)
+}
+
+pub fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
 /// As it is written, an IPv6 address in brackets.

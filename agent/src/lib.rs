@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod config;
 pub mod confirm;
+pub mod cron;
 pub mod endpoint;
 pub mod flights;
 pub mod meters;

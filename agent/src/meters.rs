@@ -7,7 +7,7 @@ use runtime::meters::Meters;
 use telemetry::Outcome;
 
 use crate::flights::{End, Miss, Noise};
-use crate::names::Answer;
+use crate::names::{Answer, Tally};
 
 #[derive(Debug, Clone)]
 pub struct Instruments {
@@ -153,19 +153,6 @@ impl Instruments {
         self.points_refused.add(count, &[]);
     }
 
-    pub fn name_asked(&self, answer: &Answer) {
-        let answer = match answer {
-            Answer::Found { .. } => "found",
-            Answer::Absent { .. } => "absent",
-            Answer::Silent(_) => "silent",
-        };
-        self.names_asked.add(1, &[KeyValue::new("answer", answer)]);
-    }
-
-    pub fn name_moved(&self) {
-        self.names_moved.add(1, &[]);
-    }
-
     pub fn spool_dropped(&self, count: u64) {
         self.spool_dropped.add(count, &[]);
     }
@@ -174,6 +161,21 @@ impl Instruments {
         if count > 0 {
             self.spool_unwritten.add(count, &[]);
         }
+    }
+}
+
+impl Tally for Instruments {
+    fn asked(&self, answer: &Answer) {
+        let answer = match answer {
+            Answer::Found { .. } => "found",
+            Answer::Absent { .. } => "absent",
+            Answer::Silent(_) => "silent",
+        };
+        self.names_asked.add(1, &[KeyValue::new("answer", answer)]);
+    }
+
+    fn moved(&self) {
+        self.names_moved.add(1, &[]);
     }
 }
 

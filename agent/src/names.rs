@@ -24,7 +24,7 @@ pub use keep::{Bounds, keep};
 pub use resolver::Resolver;
 
 use crate::config::{Config, FamilyChoice};
-use crate::endpoint::Host;
+use crate::endpoint::{Host, family};
 
 /// A name server that says nothing must not keep the other targets waiting.
 const AT_START: Duration = Duration::from_secs(5);
@@ -49,6 +49,12 @@ pub struct Spot {
     pub name: String,
     pub family: Family,
     now: Arc<Mutex<Option<IpAddr>>>,
+}
+
+/// Who counts what is asked, and what moves.
+pub trait Tally: Clone + Send + 'static {
+    fn asked(&self, answer: &Answer);
+    fn moved(&self);
 }
 
 /// What an answer changed.
@@ -83,10 +89,6 @@ impl Spot {
         let from = std::mem::replace(&mut *now, to);
         if from == to { News::Same } else { News::Moved { from, to } }
     }
-}
-
-pub fn family(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
 /// Asks for every name of the configuration, all at once, in the families that its targets want.

@@ -13,12 +13,14 @@ use telemetry::otlp::build::Subject;
 use telemetry::{Family, Labels, Series, Standing, TargetId};
 
 use crate::config::{Config, Http, IcmpBy, Probe, ProbeKind, Secure, Target, Train, Voice, WebSocket};
+use crate::cron::Cron;
 use crate::endpoint::Host;
 use crate::names::{Addresses, Spot};
-use crate::schedule::Cron;
-use crate::trains;
 
 use places::{At, Place, Spots, places};
+
+/// The phase of a train's packets.
+pub const TRAIN: &str = "train";
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -270,10 +272,8 @@ fn asked(probe: &Probe, icmp: IcmpBy) -> Vec<Asked> {
         ProbeKind::Voice(Voice { discovery_every, train }) => {
             let ping = |ip, port| Errand::VoicePing(SocketAddr::new(ip, port));
             let discovery = |ip, port| Errand::VoiceDiscovery(SocketAddr::new(ip, port));
-            let train = train.map(|Train { every, packets }| Asked {
-                train: Some(packets),
-                ..errand(trains::TRAIN, "udp", every, ping)
-            });
+            let train = train
+                .map(|Train { every, packets }| Asked { train: Some(packets), ..errand(TRAIN, "udp", every, ping) });
             let single = [errand("rtt", "udp", every, ping), errand("discovery", "udp", *discovery_every, discovery)];
             single.into_iter().chain(train).collect()
         }

@@ -5,8 +5,6 @@
 //! on deadlines are monotonic: when the wall clock is set, the pace stays and only the names of the slots change. A probe with a
 //! cron expression is due by the wall clock instead.
 
-mod cron;
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
@@ -16,11 +14,9 @@ use telemetry::Series;
 use telemetry::time::nanos;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::cron::{Fired, Firings, SPREAD};
 use crate::now::Now;
 use crate::plan::{Planned, ProbeIndex};
-
-pub use cron::{Cron, SPREAD};
-use cron::{Fired, Firings};
 
 /// One probe that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,17 +7,15 @@ use std::time::Duration;
 use runtime::Mono;
 use telemetry::{FailureKind, Label, Labels, Outcome, Standing};
 
+use crate::config::TRAIN_APART;
 use crate::flights::{End, Ended};
-use crate::plan::{Aspect, Errand, Planned};
+use crate::plan::{Aspect, Errand, Planned, TRAIN};
 use crate::probe::{Heard, Report, Sample, SendFault, Token, Way};
 use crate::schedule::Due;
 
-/// As Opus frames are sent.
-pub const APART: Duration = Duration::from_millis(20);
 /// Whose packets they are.
 pub const PROBE: &str = "voice";
-/// Its phases.
-pub const TRAIN: &str = "train";
+/// The phase beside that of its packets.
 pub const JITTER: &str = "jitter";
 
 #[derive(Debug, Default)]
@@ -151,12 +149,12 @@ impl Train {
     /// When its next packet is due. `None`: there is none.
     fn next(&self) -> Option<Mono> {
         let begun = self.sent.len() as u32 + u32::from(self.missed);
-        (begun < u32::from(self.length)).then(|| self.due.at + APART * begun)
+        (begun < u32::from(self.length)).then(|| self.due.at + TRAIN_APART * begun)
     }
 
     /// Late answers are waited for as long again as those in time.
     fn ends(&self) -> Mono {
-        self.due.at + APART * u32::from(self.length) + self.timeout * 2
+        self.due.at + TRAIN_APART * u32::from(self.length) + self.timeout * 2
     }
 
     fn is_over(&self, now: Mono) -> bool {

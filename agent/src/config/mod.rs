@@ -16,7 +16,9 @@ use telemetry::{AgentId, Family, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint, Host};
 
-pub use probe::{Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, Train, Voice, WebSocket};
+pub use probe::{
+    Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, TRAIN_APART, Train, Voice, WebSocket,
+};
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;
@@ -183,7 +185,7 @@ impl Target {
         if let Some(Endpoint { host: Host::Address(address), .. }) = &endpoint {
             let fits = match family {
                 FamilyChoice::Usual => true,
-                FamilyChoice::One(family) => family == crate::names::family(*address),
+                FamilyChoice::One(family) => family == endpoint::family(*address),
                 FamilyChoice::Both => false,
             };
             if !fits {

@@ -11,9 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::{duration, in_flight_bounded};
+use crate::cron::Cron;
 use crate::endpoint::{Endpoint, Host};
-use crate::schedule::Cron;
-use crate::trains;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
@@ -23,6 +22,8 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// Before the 30 s after which a gateway gives up on who does not log in.
 const BEFORE_THE_LOGIN: Duration = Duration::from_secs(25);
 
+/// As Opus frames are sent.
+pub const TRAIN_APART: Duration = Duration::from_millis(20);
 /// A second of a call.
 const TRAIN_PACKETS: u16 = 50;
 
@@ -268,7 +269,7 @@ impl Train {
         let packets =
             table.optional("train_packets", kind::integer(2..=500)).map_or(TRAIN_PACKETS, |count| count as u16);
         let wanted = table.optional("train_every", kind::duration());
-        let lasts = trains::APART * u32::from(packets) + timeout * 2;
+        let lasts = TRAIN_APART * u32::from(packets) + timeout * 2;
         let range = lasts..=Duration::from_hours(1);
         wanted.map(|every| {
             if !range.contains(&every) {

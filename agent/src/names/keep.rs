@@ -7,8 +7,7 @@ use runtime::Shutdown;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::{Answer, News, Resolver, Spot};
-use crate::meters::Instruments;
+use super::{Answer, News, Resolver, Spot, Tally};
 
 /// Between two questions for one name.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ impl Bounds {
 }
 
 /// Keeps them until the shutdown. What they stand for when this begins was asked for just before.
-pub async fn keep(spots: Vec<Spot>, resolver: Resolver, bounds: Bounds, tally: Instruments, shutdown: Shutdown) {
+pub async fn keep(spots: Vec<Spot>, resolver: Resolver, bounds: Bounds, tally: impl Tally, shutdown: Shutdown) {
     let mut kept = JoinSet::new();
     for spot in spots {
         kept.spawn(keep_one(spot, resolver, bounds.clone(), tally.clone()));
@@ -50,14 +49,14 @@ pub async fn keep(spots: Vec<Spot>, resolver: Resolver, bounds: Bounds, tally: I
     shutdown.cancelled().await;
 }
 
-async fn keep_one(spot: Spot, resolver: Resolver, bounds: Bounds, tally: Instruments) {
+async fn keep_one(spot: Spot, resolver: Resolver, bounds: Bounds, tally: impl Tally) {
     let (name, family) = (spot.name.as_str(), spot.family.as_str());
     let mut wait = bounds.pace.start().mul_f64(1.0 + rand::random::<f64>() / 10.0);
     let mut silences = 0;
     loop {
         tokio::time::sleep(wait).await;
         let answer = resolver.ask(name, spot.family).await;
-        tally.name_asked(&answer);
+        tally.asked(&answer);
         silences = if let Answer::Silent(reason) = &answer {
             if silences == 0 {
                 let address = spot.address();
@@ -70,11 +69,11 @@ async fn keep_one(spot: Spot, resolver: Resolver, bounds: Bounds, tally: Instrum
         match spot.hear(&answer) {
             News::Same | News::Kept => {}
             News::Moved { from, to: Some(to) } => {
-                tally.name_moved();
+                tally.moved();
                 info!(name, family, ?from, %to, "the name stands for another address");
             }
             News::Moved { from, to: None } => {
-                tally.name_moved();
+                tally.moved();
                 warn!(name, family, ?from, "the name has no address any more; its probes count as dns failures");
             }
         }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use telemetry::{Family, Label, Labels};
 
 use crate::config::{AddressChoice, Config, MAX_ADDRESSES, Target};
-use crate::endpoint::Host;
-use crate::names::{self, Addresses, Spot};
+use crate::endpoint::{self, Host};
+use crate::names::{Addresses, Spot};
 
 /// Where a probe goes to.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(super) struct At {
 pub(super) fn places(config: &Config, target: &Target, addresses: &Addresses, spots: &mut Spots) -> Vec<At> {
     let name = match &target.endpoint.host {
         Host::Address(address) => {
-            let family = names::family(*address);
+            let family = endpoint::family(*address);
             return vec![At { place: Place::Fixed(*address), family, labels: Labels::new() }];
         }
         Host::Name(name) => name,
@@ -37,7 +37,7 @@ pub(super) fn places(config: &Config, target: &Target, addresses: &Addresses, sp
     let found = addresses.get(name).map_or(&[][..], Vec::as_slice);
     let mut places = Vec::new();
     for family in target.family.of_series(found, config.source_address) {
-        let of_it: Vec<_> = found.iter().copied().filter(|address| names::family(*address) == family).collect();
+        let of_it: Vec<_> = found.iter().copied().filter(|address| endpoint::family(*address) == family).collect();
         if target.addresses == AddressChoice::All && !of_it.is_empty() {
             let pinned = |address: IpAddr| {
                 let value = address.to_string().parse().expect("an address is a label");

@@ -20,8 +20,8 @@ use super::phases::{Fault, Phases};
 use super::why::Why;
 use super::{errno, tcp};
 use crate::config::{self, Secure};
-use crate::endpoint::Host;
-use crate::names::{self, Answer, Resolver};
+use crate::endpoint::{Host, family};
+use crate::names::{Answer, Resolver};
 use crate::plan::{Dial, Purpose};
 
 /// What a probe speaks over.
@@ -136,7 +136,7 @@ impl Dialer {
             return addresses.first().copied().ok_or_else(missing);
         }
         let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| failed(&error))?;
-        found.map(|address| address.ip()).find(|ip| names::family(*ip) == self.family).ok_or_else(missing)
+        found.map(|address| address.ip()).find(|ip| family(*ip) == self.family).ok_or_else(missing)
     }
 }
 

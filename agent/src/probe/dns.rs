@@ -12,8 +12,9 @@ use protocols::dns::{self, Question, Said};
 use runtime::Clock;
 use telemetry::{FailureKind, Outcome};
 
-use super::sockets::{Packet, Sockets, Told, family};
+use super::sockets::{Packet, Sockets, Told};
 use super::{Launch, Order, Report, SendFault, Token};
+use crate::endpoint::family;
 use crate::plan::{Errand, Plan, ProbeIndex};
 
 #[derive(Debug)]

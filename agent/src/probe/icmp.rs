@@ -70,7 +70,7 @@ mod tests {
     fn echoed(to: &str) -> Option<Report> {
         let (clock, mut reports) = (Clock::start(), Vec::new());
         let to: IpAddr = to.parse().unwrap();
-        let mut icmp = Icmp::open(&[super::super::sockets::family(to)], None, 0x0102_0304_0506_0708);
+        let mut icmp = Icmp::open(&[crate::endpoint::family(to)], None, 0x0102_0304_0506_0708);
         let order = Order {
             token: Token(0x0a0b_0c0d),
             errand: Errand::Icmp(to),

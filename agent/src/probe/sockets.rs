@@ -15,6 +15,7 @@ use telemetry::{FailureKind, Family, Outcome};
 use tracing::warn;
 
 use super::{Heard, Launch, Order, Report, SendFault, WAYS, Way, errno, unreachable};
+use crate::endpoint::family;
 use crate::now::Now;
 
 /// What one look takes from a socket at most, so that a flood delays no send for long.
@@ -248,10 +249,6 @@ fn bounced(errno: Errno) -> Option<FailureKind> {
         errno if unreachable(errno) => Some(FailureKind::Unreachable),
         _ => None,
     }
-}
-
-pub(super) fn family(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
 /// Where a socket of that family is bound: the configured source, if it is of the family.

@@ -8,8 +8,9 @@ use runtime::Clock;
 use telemetry::{FailureKind, Outcome};
 use tokio::net::TcpSocket;
 
-use super::sockets::{family, source_of};
+use super::sockets::source_of;
 use super::{Heard, Order, Report, SendFault, errno, unreachable};
+use crate::endpoint::family;
 use crate::plan::Errand;
 
 pub async fn probe(order: Order, source: Option<IpAddr>, clock: Clock) -> Report {

@@ -18,13 +18,13 @@ use super::floor::Floor;
 use super::http::Http;
 use super::icmp::Icmp;
 use super::inbox::{self, Bell, Inbox, Reporter};
-use super::sockets::family;
 use super::stamp::Stamp;
 use super::stun::Stun;
 use super::voice::Voice;
 use super::websocket::WebSocket;
 use super::why::Why;
 use super::{Heard, Launch, Order, Prober, Report, SendFault, surge, tcp, tls, user_agent};
+use crate::endpoint::family;
 use crate::now::Now;
 use crate::plan::{Errand, Plan, Planned, ProbeIndex, Purpose};
 

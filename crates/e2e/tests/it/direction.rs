@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const AGENT: &[&str] = &[
-    "endpoint", "config", "plan", "now", "schedule", "probe", "flights", "record", "meters", "pacer", "spool", "batch",
-    "push", "pipeline", "reflect", "trial",
+    "endpoint", "now", "cron", "config", "names", "plan", "schedule", "probe", "flights", "trains", "ports", "confirm",
+    "wellness", "samples", "record", "meters", "pacer", "spool", "batch", "push", "pipeline", "reflect", "trial",
 ];
 
 const COLLECTOR: &[&str] = &[
@@ -19,6 +19,7 @@ const COLLECTOR: &[&str] = &[
     "log",
     "marks",
     "sequences",
+    "clocks",
     "agents",
     "certificates",
     "rings",

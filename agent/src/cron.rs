@@ -33,7 +33,7 @@ pub struct InvalidCron;
 
 /// The times of one probe.
 #[derive(Debug)]
-pub(super) struct Firings {
+pub struct Firings {
     cron: Cron,
     offset: Duration,
     next: Wall,
@@ -41,25 +41,25 @@ pub(super) struct Firings {
 
 /// What has become due.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fired {
-    pub(super) due: Option<(Mono, Wall)>,
-    pub(super) skipped: u64,
+pub struct Fired {
+    pub due: Option<(Mono, Wall)>,
+    pub skipped: u64,
 }
 
 impl Firings {
-    pub(super) fn new(cron: Cron, offset: Duration, now: Wall) -> Self {
+    pub fn new(cron: Cron, offset: Duration, now: Wall) -> Self {
         let mut firings = Self { cron, offset, next: now };
         firings.next = firings.after(now);
         firings
     }
 
     /// When to look at it again.
-    pub(super) fn look(&self, now: Now) -> Mono {
+    pub fn look(&self, now: Now) -> Mono {
         now.mono + self.next.since(now.wall.min(self.next)).min(LOOK)
     }
 
     /// `at` is when this look was to be: nothing that it finds was due before.
-    pub(super) fn take(&mut self, at: Mono, now: Now) -> Fired {
+    pub fn take(&mut self, at: Mono, now: Now) -> Fired {
         // The clock may have been set back.
         self.next = self.next.min(self.after(now.wall));
         if now.wall < self.next {
