@@ -65,6 +65,16 @@ impl Agents {
         clock.correction(sample, window)
     }
 
+    /// The same while nobody knows what time it is.
+    pub fn correct_as_before(&self, agent: &AgentId, window: Duration) -> Option<Offset> {
+        self.all.get(agent)?.clock.correction_as_before(window)
+    }
+
+    /// How many were heard since then.
+    pub fn heard_since(&self, since: Wall) -> usize {
+        self.all.values().filter(|agent| agent.last_seen >= since).count()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&AgentId, &Agent)> {
         self.all.iter()
     }

@@ -134,6 +134,11 @@ impl AgentClock {
         offset.exceeds(MOVED).then(|| offset.rounded(window))
     }
 
+    /// The same while nobody knows what time it is: as before.
+    pub fn correction_as_before(&self, window: Duration) -> Option<Offset> {
+        self.offset.filter(|offset| offset.exceeds(MOVED)).map(|offset| offset.rounded(window))
+    }
+
     /// Where the two newest agree on an offset far above what was the least, the clock was set back in between.
     fn forget_before_a_step(&mut self) {
         let mut newest = self.lately.iter().rev().map(|(_, shown)| *shown);

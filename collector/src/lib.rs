@@ -24,6 +24,7 @@ pub mod ingest;
 pub mod jobs;
 pub mod json;
 pub mod log;
+pub mod log_clock;
 pub mod marks;
 pub mod meters;
 pub mod policy;

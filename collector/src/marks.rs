@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::entry::{Entry, Record};
 use crate::log::{AppendError, Appender};
 
-const EVERY: Duration = Duration::from_secs(1);
+pub const EVERY: Duration = Duration::from_secs(1);
 /// In a storm of bad news no two marks are closer than this.
 const APART: Duration = Duration::from_millis(100);
 

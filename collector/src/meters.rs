@@ -140,6 +140,13 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
         .build();
     let state = snapshots.clone();
     meter
+        .u64_observable_counter("isochrone.fold.clock_leaps")
+        .with_unit("{leap}")
+        .with_description("Marks more than 5 minutes away from the one before: a pause, or a clock that was set.")
+        .with_callback(move |it| it.observe(state.state().clock.leaps, &[]))
+        .build();
+    let state = snapshots.clone();
+    meter
         .u64_observable_counter("isochrone.fold.batches")
         .with_unit("{batch}")
         .with_description("Batches counted, and batches that had been counted before.")

@@ -11,8 +11,9 @@ use crate::alerts::Alerts;
 use crate::cells::Cells;
 use crate::certificates::Certificates;
 use crate::clocks::{MOVED, Offset};
-use crate::entry::{Batch, Entry, LosingPorts, Point};
+use crate::entry::{Attempt, Batch, Entry, LosingPorts, Point};
 use crate::hints::{HintDocument, Hints, View};
+use crate::log_clock::LogClock;
 use crate::policy::Policy;
 use crate::regions::Regions;
 use crate::rings::{Added, Once, Rings};
@@ -23,8 +24,9 @@ use crate::sequences::Sequences;
 pub struct State {
     /// When the log began: a new data directory is a new epoch.
     pub epoch: Wall,
-    /// The newest mark.
+    /// The newest mark, by the log's clock.
     pub now: Wall,
+    pub clock: LogClock,
     pub policy: Option<Arc<Policy>>,
     pub sequences: Sequences,
     pub agents: Agents,
@@ -68,7 +70,8 @@ impl State {
             Entry::Config { at, policy } => self.adopt(*at, policy),
             Entry::Mark { now } => self.judge(*now),
             Entry::Attempt(attempt) => {
-                self.alerts.outbox.learn(attempt, self.epoch);
+                let attempt = Attempt { at: self.clock.read(attempt.at), ..attempt.clone() };
+                self.alerts.outbox.learn(&attempt, self.epoch);
                 vec![Effect::Outbox]
             }
         }
@@ -94,18 +97,19 @@ impl State {
             return Vec::new();
         }
         self.tally.batches += 1;
+        let received = self.clock.read(batch.received);
         for report in &batch.reports {
-            self.agents.heard(report, batch.received);
+            self.agents.heard(report, received);
         }
-        let batch = self.on_our_clock(batch);
         // What is further ahead would hide what comes after it.
-        let latest = batch.received + MOVED;
+        let latest = self.clock.latest(batch.received) + MOVED;
+        let batch = self.on_our_clock(batch, received);
         for certificate in batch.certificates.iter().filter(|it| it.seen <= latest) {
             self.certificates.shown(certificate);
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {
-            self.absorb_point(point, batch.received, once, &policy);
+            self.absorb_point(point, (received, latest), once, &policy);
         }
         for LosingPorts { series, share, seen } in &batch.losing_ports {
             if *seen <= latest && Self::is_primary(&policy, series) {
@@ -116,19 +120,25 @@ impl State {
     }
 
     /// An agent's own batch, moved where that agent's clock is far off.
-    fn on_our_clock<'a>(&mut self, batch: &'a Batch) -> Cow<'a, Batch> {
+    fn on_our_clock<'a>(&mut self, batch: &'a Batch, received: Wall) -> Cow<'a, Batch> {
         let Some((origin, policy)) = batch.origin.as_ref().zip(self.policy.as_ref()) else {
             return Cow::Borrowed(batch);
         };
         let own = batch.reports.iter().find(|report| report.agent == origin.agent);
-        let offset = own.and_then(|report| self.agents.correct(report, batch.received, policy.window));
+        let offset = own.and_then(|report| {
+            self.clock.hear(&report.agent, report.vitals.at?, batch.received);
+            if self.clock.is_unsure(batch.received) {
+                return self.agents.correct_as_before(&report.agent, policy.window);
+            }
+            self.agents.correct(report, received, policy.window)
+        });
         let Some(offset) = offset else { return Cow::Borrowed(batch) };
         self.tally.moved_points += batch.points.len() as u64;
         Cow::Owned(moved(batch, offset))
     }
 
-    fn absorb_point(&mut self, point: &Point, received: Wall, once: Once, policy: &Policy) {
-        if point.end > received + MOVED {
+    fn absorb_point(&mut self, point: &Point, (received, latest): (Wall, Wall), once: Once, policy: &Policy) {
+        if point.end > latest {
             self.tally.early_points += 1;
             return;
         }
@@ -162,7 +172,10 @@ impl State {
     /// Cells first, then regions, then hints and alerts, each from the one before.
     fn judge(&mut self, now: Wall) -> Vec<Effect> {
         let Some(policy) = self.policy.clone() else { return Vec::new() };
-        self.now = self.now.max(now);
+        let patience = policy.stale_after();
+        let voters = self.agents.heard_since(self.now - patience);
+        self.clock.mark(now, voters, patience);
+        self.now = self.clock.now();
         self.cells.judge(&self.rings, &policy, self.now);
         self.regions.judge(&self.cells, &policy, self.now);
         let sources = self.sources();

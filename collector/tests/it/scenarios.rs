@@ -94,16 +94,39 @@ fn a_restart_from_a_snapshot_changes_no_byte_of_a_hint() {
     }
 }
 
-fn check(scenario: &Scenario) -> Vec<String> {
-    let mut run = Run::new(scenario);
-    let mut faults = Vec::new();
-    let mut expected: Vec<_> = scenario.expect.iter().map(|(at, expected)| (seconds(at), expected)).collect();
-    expected.sort_by_key(|(at, _)| *at);
-    for (at, expected) in expected {
-        run.until(at);
-        faults.extend(run.compare(expected).into_iter().map(|fault| format!("at {at}s {fault}")));
+#[test]
+fn a_clock_of_the_collector_set_an_hour_forward_and_back_changes_no_byte_of_a_hint() {
+    let text = std::fs::read_to_string("tests/scenarios/region-dies-and-heals.toml").unwrap();
+    let scenario: Scenario = toml::from_str(&text).unwrap();
+    let (mut straight, mut set) = (Run::new(&scenario), Run::new(&scenario));
+    set.restart_every = Some(7);
+    for second in 1..300 {
+        set.clock_ahead = Duration::from_hours(u64::from((50..200).contains(&second)));
+        straight.until(second);
+        set.until(second);
+        let [one, other] = [&straight, &set].map(|run| serde_json::to_string(&run.hints).unwrap());
+        assert_eq!(one, other, "at {second}s");
     }
-    faults
+    assert_eq!((set.state.tally, set.state.clock.leaps), (straight.state.tally, 2));
+    assert_eq!((set.state.tally.late_points, set.state.tally.early_points, set.state.tally.moved_points), (0, 0, 0));
+}
+
+#[test]
+fn agents_whose_clocks_are_an_hour_off_are_concluded_of_as_the_others_are() {
+    for (file, ahead) in [("region-dies-and-heals", 3600), ("path-gets-slow", 7200)] {
+        let text = std::fs::read_to_string(format!("tests/scenarios/{file}.toml")).unwrap();
+        let scenario: Scenario = toml::from_str(&text).unwrap();
+        let mut run = Run::new(&scenario);
+        run.agents_ahead = Duration::from_secs(ahead);
+        let faults = run.check();
+        assert!(faults.is_empty(), "{file}: {faults:?}");
+        let tally = run.state.tally;
+        assert_eq!((tally.late_points, tally.early_points, tally.moved_points), (0, 0, tally.points));
+    }
+}
+
+fn check(scenario: &Scenario) -> Vec<String> {
+    Run::new(scenario).check()
 }
 
 fn seconds(at: &str) -> u64 {
@@ -120,6 +143,9 @@ struct Run<'a> {
     changes: BTreeMap<RegionName, usize>,
     /// Seconds from one restart, from a snapshot, to the next.
     restart_every: Option<u64>,
+    /// By which the collector's clock is ahead now, and the agents' are always.
+    clock_ahead: Duration,
+    agents_ahead: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -143,7 +169,20 @@ impl<'a> Run<'a> {
             hints: BTreeMap::new(),
             changes: BTreeMap::new(),
             restart_every: None,
+            clock_ahead: Duration::ZERO,
+            agents_ahead: Duration::ZERO,
         }
+    }
+
+    fn check(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut expected: Vec<_> = self.scenario.expect.iter().map(|(at, expected)| (seconds(at), expected)).collect();
+        expected.sort_by_key(|(at, _)| *at);
+        for (at, expected) in expected {
+            self.until(at);
+            faults.extend(self.compare(expected).into_iter().map(|fault| format!("at {at}s {fault}")));
+        }
+        faults
     }
 
     fn until(&mut self, second: u64) {
@@ -157,7 +196,7 @@ impl<'a> Run<'a> {
             if self.restart_every.is_some_and(|seconds| self.second.is_multiple_of(seconds)) {
                 self.state = snapshot::decode(&snapshot::encode(&self.state).unwrap()).unwrap();
             }
-            let now = BEGIN + Duration::from_secs(self.second);
+            let now = BEGIN + Duration::from_secs(self.second) + self.clock_ahead;
             for effect in self.state.apply(&Entry::Mark { now }) {
                 if let Effect::Hint(hint) = effect {
                     self.note(hint);
@@ -218,8 +257,16 @@ impl<'a> Run<'a> {
         }
         let agent: AgentId = agent.parse().unwrap();
         let origin = Origin { agent: agent.clone(), boot: Boot(1), sequence: Sequence(second + 1) };
-        let received = BEGIN + Duration::from_secs(second + 1);
-        let report = Report { agent, source: source.clone(), version: String::new(), vitals: Vitals::default() };
+        let sent = BEGIN + Duration::from_secs(second + 1);
+        let (received, made) = (sent + self.clock_ahead, sent + self.agents_ahead);
+        for point in &mut points {
+            (point.begin, point.end) = (point.begin + self.agents_ahead, point.end + self.agents_ahead);
+        }
+        for ports in &mut losing_ports {
+            ports.seen += self.agents_ahead;
+        }
+        let vitals = Vitals { at: Some(made), ..Vitals::default() };
+        let report = Report { agent, source: source.clone(), version: String::new(), vitals };
         let certificates = Vec::new();
         Batch { origin: Some(origin), received, points, certificates, losing_ports, reports: vec![report] }
     }
