@@ -6,6 +6,7 @@ mod certificates;
 mod clocks;
 mod config;
 mod delivery;
+mod disk;
 mod door;
 mod export;
 mod http;
