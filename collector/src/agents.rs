@@ -38,7 +38,11 @@ pub struct Lately {
 }
 
 impl Agents {
-    pub fn heard(&mut self, report: &Report, received: Wall) {
+    /// One more than there may be is not kept.
+    pub fn heard(&mut self, report: &Report, received: Wall, most: usize) {
+        if self.all.len() >= most && !self.all.contains_key(&report.agent) {
+            return;
+        }
         let Report { agent, source, version, vitals } = report;
         let Vitals { lateness, noise_floor, spool_batches, spool_bytes, .. } = vitals;
         let known = self.all.entry(agent.clone()).or_insert_with(|| Agent {

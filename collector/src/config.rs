@@ -12,7 +12,7 @@ use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 
-use crate::policy::{HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
+use crate::policy::{Bounds, HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
 use crate::receiver::Receiver;
 
 #[derive(Debug, Clone)]
@@ -33,6 +33,7 @@ pub struct Config {
 pub struct Limits {
     pub wire_bytes: usize,
     pub inflated_bytes: usize,
+    pub points: usize,
 }
 
 /// An http or https URL without a user.
@@ -51,7 +52,7 @@ impl Config {
             let (receivers, _) = named::<ReceiverName, _>(root, "receiver", Receiver::read);
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let codec = root.table("codec", |table| Some(codec(table))).unwrap_or_default();
-            let limits = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
+            let (limits, bounds) = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             let export = root.table("export", export);
             let telemetry = Destination::read(root);
             Some(Self {
@@ -66,6 +67,7 @@ impl Config {
                     hints,
                     codec,
                     receivers: receivers.iter().map(|(name, receiver)| (name.clone(), receiver.policy())).collect(),
+                    bounds,
                 },
                 receivers,
                 limits,
@@ -78,7 +80,7 @@ impl Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wire_bytes: 4 << 20, inflated_bytes: 32 << 20 }
+        Self { wire_bytes: 4 << 20, inflated_bytes: 32 << 20, points: 200_000 }
     }
 }
 
@@ -170,15 +172,20 @@ fn codec(table: &mut Table<'_>) -> Codec {
     }
 }
 
-fn limits(table: &mut Table<'_>) -> Limits {
-    let defaults = Limits::default();
+fn limits(table: &mut Table<'_>) -> (Limits, Bounds) {
+    let (defaults, bounds) = (Limits::default(), Bounds::default());
     let mut bytes = |key, default: usize| {
         table.optional(key, kind::integer(1024..=1 << 30)).map_or(default, |bytes| bytes.unsigned_abs() as usize)
     };
-    Limits {
-        wire_bytes: bytes("wire_bytes", defaults.wire_bytes),
-        inflated_bytes: bytes("inflated_bytes", defaults.inflated_bytes),
-    }
+    let (wire_bytes, inflated_bytes) =
+        (bytes("wire_bytes", defaults.wire_bytes), bytes("inflated_bytes", defaults.inflated_bytes));
+    let mut count = |key, default: usize| {
+        table.optional(key, kind::integer(1..=100_000_000)).map_or(default, |count| count.unsigned_abs() as usize)
+    };
+    let points = count("points", defaults.points);
+    let (agents, series_per_agent) =
+        (count("agents", bounds.agents), count("series_per_agent", bounds.series_per_agent));
+    (Limits { wire_bytes, inflated_bytes, points }, Bounds { agents, series_per_agent })
 }
 
 /// An array of tables by their `name`, each name once; and every name, also of those whose table has a fault, so that what

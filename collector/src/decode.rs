@@ -20,6 +20,9 @@ use crate::entry::{Batch, Certificate, Encoding, Envelope, LosingPorts, Point, R
 /// Attribute sets that are remembered. Beyond them points are parsed each time, which is slower and still right.
 const CATALOG: usize = 2_000_000;
 
+/// Of one point's attributes, as sent. Names and labels are bounded by their kinds; whatever else is there is not ours.
+const ATTRIBUTES: usize = 8192;
+
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("the body does not inflate: {0}")]
@@ -183,6 +186,9 @@ impl<'a> Visitor<'a> for Reading<'_> {
 impl Reading<'_> {
     fn take(&mut self, sender: &Resource, point: walk::Point<'_>) -> Result<(), NotTaken> {
         let walk::Point { metric, attributes, begin, end, value } = point;
+        if attributes.len() > ATTRIBUTES {
+            return Err(NotTaken::Attributes(attributes.len()));
+        }
         match (metric, value) {
             (PROBE_DURATION, Value::Histogram(histogram)) => {
                 let (series, outcome) = self.catalog.series(&attributes, &sender.agent, &sender.source)?;
@@ -232,6 +238,8 @@ enum NotTaken {
     Labels(#[from] BadLabels),
     #[error("another kind of metric than expected; a duration is an exponential histogram")]
     Kind,
+    #[error("{0} bytes of attributes, {ATTRIBUTES} are allowed")]
+    Attributes(usize),
 }
 
 fn is_ours(metric: &str) -> bool {

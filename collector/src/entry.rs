@@ -1,7 +1,7 @@
 //! What the log holds, in order, and how a record of it is written.
 //!
 //! A record is one tag byte and a body. `O`: a batch as it was received, still compressed, behind its postcard envelope.
-//! `M`: a time mark, eight bytes. `P`: a policy, postcard. `D`: what became of one attempt to deliver, postcard.
+//! `M`: a time mark, eight bytes. `Q`: a policy, postcard. `D`: what became of one attempt to deliver, postcard.
 
 use std::fmt;
 use std::sync::Arc;
@@ -133,6 +133,7 @@ pub enum Encoding {
 }
 
 /// A record, parted but not opened.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to the log or out of it")]
 #[derive(Debug, PartialEq)]
 pub enum Record<'a> {
     Batch(Envelope, &'a [u8]),
@@ -157,7 +158,7 @@ impl Record<'_> {
                 record.extend_from_slice(body);
                 record
             }
-            Self::Config(at, policy) => postcard::to_extend(&(at, policy), vec![b'P'])?,
+            Self::Config(at, policy) => postcard::to_extend(&(at, policy), vec![b'Q'])?,
             Self::Attempt(attempt) => postcard::to_extend(attempt, vec![b'D'])?,
             Self::Mark(now) => [&b"M"[..], &now.0.to_le_bytes()].concat(),
         })
@@ -169,7 +170,7 @@ impl Record<'_> {
                 let (envelope, body) = postcard::take_from_bytes(rest)?;
                 Ok(Record::Batch(envelope, body))
             }
-            Some((b'P', rest)) => {
+            Some((b'Q', rest)) => {
                 let (at, policy) = postcard::from_bytes(rest)?;
                 Ok(Record::Config(at, policy))
             }
@@ -217,8 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_from_before_there_were_receivers_is_told_and_not_misread() {
-        let refused = Record::decode(b"C and what was a policy").unwrap_err();
-        assert!(refused.to_string().contains("another version"), "{refused}");
+    fn a_policy_from_before_there_were_receivers_or_bounds_is_told_and_not_misread() {
+        for was in [b"C and what was a policy", b"P and what was a policy"] {
+            let refused = Record::decode(was).unwrap_err();
+            assert!(refused.to_string().contains("another version"), "{refused}");
+        }
     }
 }

@@ -139,6 +139,10 @@ impl Ingest {
             let envelope = Envelope { origin, received: self.clock.wall(), encoding };
             let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
             let (batch, refused) = catalog.read(envelope.clone(), &inflated)?;
+            if batch.points.len() > self.limits.points {
+                let detail = format!("{} points, {} are allowed in a batch", batch.points.len(), self.limits.points);
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "points", detail));
+            }
             (batch, refused, envelope)
         };
         if entry.origin.is_none() && entry.reports.is_empty() {

@@ -125,6 +125,7 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
                 ("repeated", tally.repeated_points),
                 ("late", tally.late_points),
                 ("early", tally.early_points),
+                ("beyond", tally.beyond_points),
             ];
             for (outcome, count) in outcomes {
                 it.observe(count, &[KeyValue::new("outcome", outcome)]);

@@ -25,6 +25,7 @@ pub struct Policy {
     /// What calls are coded with.
     pub codec: Codec,
     pub receivers: BTreeMap<ReceiverName, Receiver>,
+    pub bounds: Bounds,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,13 @@ pub struct Target {
     pub advertise: Vec<String>,
 }
 
+/// Beyond which nothing new is kept. In the log with the rest, so that a replay refuses the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    pub agents: usize,
+    pub series_per_agent: usize,
+}
+
 /// Who hears alerts, without what it takes to reach them: that stays out of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receiver {
@@ -103,6 +111,12 @@ pub struct HintPolicy {
     /// Until when silence only freezes the ranking; then it is `last_known_good`; after `forget`, the static order.
     pub last_known_good_after: Duration,
     pub forget_after: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { agents: 10_000, series_per_agent: 50_000 }
+    }
 }
 
 impl Default for HealthPolicy {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{FailureKind, Histogram, Outcome, PathId, Series, Standing, Wall};
+use telemetry::{AgentId, FailureKind, Histogram, Outcome, PathId, Series, Standing, Wall};
 
 use crate::entry::Point;
+use crate::policy::Bounds;
 
 /// How much is kept: three times what costs look back on.
 pub const HORIZON: Duration = Duration::from_mins(15);
@@ -21,6 +22,8 @@ pub struct Rings {
     /// In the order in which the log first named them.
     all: Vec<Ring>,
     ids: HashMap<Arc<Series>, SeriesId>,
+    /// How many each agent has.
+    of_agent: HashMap<AgentId, usize>,
     paths: BTreeMap<PathId, Vec<SeriesId>>,
     /// Of each path the series that do not count for it: confirming and suspect ones.
     beside: BTreeMap<PathId, Vec<SeriesId>>,
@@ -60,6 +63,8 @@ pub enum Added {
     Late,
     /// Counted before.
     Repeated,
+    /// Of a new series, where its agent has as many as it may, or there are as many agents.
+    Beyond,
 }
 
 /// Several slots of several series, merged.
@@ -72,7 +77,10 @@ pub struct Seen {
 
 impl Rings {
     /// Adds a point to its slot.
-    pub fn add(&mut self, point: &Point, width: Duration, once: Once) -> Added {
+    pub fn add(&mut self, point: &Point, width: Duration, once: Once, bounds: Bounds) -> Added {
+        if self.is_beyond(&point.series, bounds) {
+            return Added::Beyond;
+        }
         let id = self.id_of(&point.series);
         let ring = &mut self.all[id.0 as usize];
         let Some(slot) = ring.slot_for(point, width) else { return Added::Late };
@@ -121,6 +129,14 @@ impl Rings {
         slots
     }
 
+    fn is_beyond(&self, series: &Arc<Series>, bounds: Bounds) -> bool {
+        !self.ids.contains_key(series)
+            && match self.of_agent.get(&series.agent) {
+                Some(count) => *count >= bounds.series_per_agent,
+                None => self.of_agent.len() >= bounds.agents,
+            }
+    }
+
     fn id_of(&mut self, series: &Arc<Series>) -> SeriesId {
         if let Some(id) = self.ids.get(series) {
             return *id;
@@ -128,6 +144,7 @@ impl Rings {
         let id = SeriesId(self.all.len() as u32);
         self.all.push(Ring { series: Arc::clone(series), newest: Wall::default(), slots: VecDeque::new() });
         self.ids.insert(Arc::clone(series), id);
+        *self.of_agent.entry(series.agent.clone()).or_default() += 1;
         let counts = series.standing == Standing::Regular;
         let place = if counts { &mut self.paths } else { &mut self.beside };
         place.entry(series.path()).or_default().push(id);

@@ -51,6 +51,8 @@ pub struct Tally {
     pub late_points: u64,
     /// Ahead of the collector's clock, in batches without a name.
     pub early_points: u64,
+    /// Of new series beyond the bounds.
+    pub beyond_points: u64,
     /// Of agents whose clock is off: moved to where they belong.
     pub moved_points: u64,
 }
@@ -98,8 +100,9 @@ impl State {
         }
         self.tally.batches += 1;
         let received = self.clock.read(batch.received);
+        let most = self.policy.as_ref().map_or(usize::MAX, |policy| policy.bounds.agents);
         for report in &batch.reports {
-            self.agents.heard(report, received);
+            self.agents.heard(report, received, most);
         }
         // What is further ahead would hide what comes after it.
         let latest = self.clock.latest(batch.received) + MOVED;
@@ -144,7 +147,8 @@ impl State {
         }
         // A backlog older than what a judgement would look at is history.
         let news = point.end + policy.stale_after() > self.now.max(received);
-        match self.rings.add(point, policy.window, once) {
+        match self.rings.add(point, policy.window, once, policy.bounds) {
+            Added::Beyond => self.tally.beyond_points += 1,
             Added::Late => self.tally.late_points += 1,
             Added::Repeated => self.tally.repeated_points += 1,
             Added::Counted(id) => {

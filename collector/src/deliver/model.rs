@@ -92,6 +92,7 @@ impl World {
             health: HealthPolicy::default(),
             hints: HintPolicy::default(),
             codec: Codec::default(),
+            bounds: crate::policy::Bounds::default(),
             receivers: BTreeMap::new(),
         };
         let mut world = Self {

@@ -48,7 +48,7 @@ impl Door {
         let (log, feed) = log.start().unwrap();
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
-        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000 };
+        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500 };
         let ingest = Ingest::new(log.clone(), clock, Arc::default(), limits, &meters);
         let snapshots = core.snapshots();
         let router = api::router(ingest, snapshots.clone(), meters.clone());

@@ -349,6 +349,7 @@ fn policy(scenario: &Scenario) -> Policy {
         health: HealthPolicy::default(),
         hints,
         codec: Codec::default(),
+        bounds: collector::policy::Bounds::default(),
         receivers: [("oncall".parse().unwrap(), Receiver { endpoint: 1 })].into(),
     }
 }
