@@ -13,7 +13,7 @@ use std::time::Duration;
 use runtime::{Clock, Wall};
 use telemetry::histogram::Scratch;
 use telemetry::otlp::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
-use telemetry::{Outcome, Standing, Window};
+use telemetry::{Gap, Outcome, Standing, Window};
 
 use crate::meters::Instruments;
 use crate::plan::{Aspect, Plan, ProbeIndex};
@@ -40,10 +40,11 @@ pub fn run(
         while let Ok(more) = handovers.recv_timeout(until.since(clock.mono())) {
             gathered.absorb(more);
         }
-        let bodies = assembler.assemble(gathered, spool.depth());
+        let gaps = spool.gaps();
+        let bodies = assembler.assemble(gathered, spool.depth(), &gaps);
         // Only memory can run out here, and then nothing helps.
         let compressed = |body: Vec<u8>| compress(&body).expect("zstd compresses from memory to memory").into();
-        let offered = spool.offer(bodies.map(compressed).collect(), Vec::new(), clock.wall());
+        let offered = spool.offer(bodies.map(compressed).collect(), gaps, clock.wall());
         tally.spool_dropped(offered.dropped);
         tally.spool_unwritten(offered.unwritten);
     }
@@ -92,7 +93,7 @@ impl Assembler {
     }
 
     /// One batch after the other, so that only one of them is in memory in the clear.
-    pub fn assemble(&mut self, handover: Handover, depth: Depth) -> impl Iterator<Item = Vec<u8>> {
+    pub fn assemble(&mut self, handover: Handover, depth: Depth, gaps: &[Gap]) -> impl Iterator<Item = Vec<u8>> {
         let Handover { parts, lateness, noise_floor, losing_ports, certificates, at } = handover;
         let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
@@ -114,6 +115,8 @@ impl Assembler {
                 certificates: std::mem::take(&mut certificates),
                 spool_batches: depth.batches,
                 spool_bytes: depth.bytes,
+                // In each: which of them is taken first nobody knows.
+                gaps: gaps.to_vec(),
                 // The wall clock may have been set back in between.
                 begin: self.told.min(at),
                 end: at,

@@ -27,6 +27,8 @@ pub struct Agent {
     pub noise_floor: Lately,
     pub spool_batches: u64,
     pub spool_bytes: u64,
+    /// When the agent said what it says of its spool.
+    said: Wall,
 }
 
 /// What was measured lately, whatever of it the last batch carried.
@@ -44,7 +46,7 @@ impl Agents {
             return;
         }
         let Report { agent, source, version, vitals } = report;
-        let Vitals { lateness, noise_floor, spool_batches, spool_bytes, .. } = vitals;
+        let Vitals { lateness, noise_floor, spool_batches, spool_bytes, at, .. } = vitals;
         let known = self.all.entry(agent.clone()).or_insert_with(|| Agent {
             region: source.clone(),
             version: version.clone(),
@@ -54,9 +56,15 @@ impl Agents {
             noise_floor: Lately::default(),
             spool_batches: 0,
             spool_bytes: 0,
+            said: Wall(0),
         });
-        (known.region, known.version, known.last_seen) = (source.clone(), version.clone(), received);
-        (known.spool_batches, known.spool_bytes) = (*spool_batches, *spool_bytes);
+        known.last_seen = received;
+        // After an outage the newest batch comes first. An agent's clock that ran ahead holds nothing up for longer than that.
+        let said = at.map_or(received, |at| at.min(received));
+        if said >= known.said {
+            (known.region, known.version, known.said) = (source.clone(), version.clone(), said);
+            (known.spool_batches, known.spool_bytes) = (*spool_batches, *spool_bytes);
+        }
         known.lateness.add(lateness, received);
         known.noise_floor.add(noise_floor, received);
     }

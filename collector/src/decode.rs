@@ -9,8 +9,8 @@ use std::sync::Arc;
 use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
 use telemetry::otlp::{
-    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PORTS_LOSING, PROBE_DURATION,
-    TLS_NOT_AFTER,
+    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, AGENT_SPOOL_GAP, PORTS_LOSING,
+    PROBE_DURATION, TLS_NOT_AFTER,
 };
 use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds, Wall};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -209,6 +209,10 @@ impl Reading<'_> {
             (AGENT_LATENESS, Value::Histogram(lateness)) => self.said(sender, end).lateness = lateness,
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.said(sender, end).spool_batches = batches as u64,
             (AGENT_SPOOL_BYTES, Value::Number(bytes)) => self.said(sender, end).spool_bytes = bytes as u64,
+            (AGENT_SPOOL_GAP, Value::Number(_)) => {
+                let gap = labels::gap(&attributes)?;
+                self.vitals(sender).gaps.push(gap);
+            }
             _ => return Err(NotTaken::Kind),
         }
         Ok(())
@@ -251,6 +255,7 @@ fn is_ours(metric: &str) -> bool {
         AGENT_NOISE_FLOOR,
         AGENT_SPOOL_BATCHES,
         AGENT_SPOOL_BYTES,
+        AGENT_SPOOL_GAP,
     ];
     ours.contains(&metric)
 }

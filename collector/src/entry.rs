@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{AgentId, Histogram, Origin, Outcome, RegionName, Series, UnixSeconds, Wall};
+use telemetry::{AgentId, Gap, Histogram, Origin, Outcome, RegionName, Series, UnixSeconds, Wall};
 
 use crate::policy::Policy;
 
@@ -78,6 +78,8 @@ pub struct Vitals {
     pub noise_floor: Histogram,
     pub spool_batches: u64,
     pub spool_bytes: u64,
+    /// Of this and of earlier boots.
+    pub gaps: Vec<Gap>,
 }
 
 /// A row of the outbox: the rows of a log are counted from 1.

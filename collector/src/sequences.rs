@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{AgentId, Boot, Origin};
+use telemetry::{AgentId, Boot, Gap, Origin};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sequences {
@@ -15,6 +15,8 @@ pub struct Sequences {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Seen {
     runs: BTreeMap<u64, u64>,
+    /// The last that its agent said is lost, where it did not come before.
+    lost: u64,
 }
 
 impl Sequences {
@@ -23,10 +25,16 @@ impl Sequences {
         self.boots.entry((origin.agent.clone(), origin.boot)).or_default().count(origin.sequence.0)
     }
 
-    /// How many batches of this agent are missing below the highest that came.
+    /// Takes an agent's word for it that what is missing there will not come.
+    pub fn lose(&mut self, agent: &AgentId, gap: Gap) {
+        let seen = self.boots.entry((agent.clone(), gap.boot)).or_default();
+        seen.lost = seen.lost.max(gap.to.0);
+    }
+
+    /// How many batches of this agent are missing below the highest that came or is lost.
     pub fn gaps(&self, agent: &AgentId) -> u64 {
         let boots = self.boots.iter().filter(|((name, _), _)| name == agent);
-        boots.map(|(_, seen)| seen.gaps()).sum()
+        boots.map(|(_, seen)| seen.gaps()).fold(0, u64::saturating_add)
     }
 }
 
@@ -44,7 +52,7 @@ impl Seen {
 
     fn gaps(&self) -> u64 {
         let highest = self.runs.last_key_value().map_or(0, |(_, last)| *last);
-        highest - self.runs.iter().map(|(first, last)| last - first + 1).sum::<u64>()
+        highest.max(self.lost) - self.runs.iter().map(|(first, last)| last - first + 1).sum::<u64>()
     }
 }
 
@@ -84,5 +92,22 @@ mod tests {
         sequences.count(&origin(1, 1, 3));
         sequences.count(&origin(1, 1, 4));
         assert_eq!(sequences.gaps(&origin(1, 1, 1).agent), 0);
+    }
+
+    #[test]
+    fn what_an_agent_says_is_lost_is_missing_even_above_the_highest_and_only_once() {
+        let mut sequences = Sequences::default();
+        let (agent, gap) = (origin(1, 1, 1).agent, Gap { boot: Boot(1), from: Sequence(2), to: Sequence(9) });
+        for sequence in [1, 4] {
+            sequences.count(&origin(1, 1, sequence));
+        }
+        sequences.lose(&agent, gap);
+        sequences.lose(&agent, gap);
+        assert_eq!(sequences.gaps(&agent), 7, "2, 3 and 5 to 9");
+        sequences.count(&origin(1, 1, 11));
+        assert_eq!(sequences.gaps(&agent), 8);
+        assert!(!sequences.count(&origin(1, 1, 4)), "what had come is still known");
+        sequences.lose(&agent, Gap { boot: Boot(2), from: Sequence(1), to: Sequence(3) });
+        assert_eq!(sequences.gaps(&agent), 11, "a boot of which nothing came");
     }
 }

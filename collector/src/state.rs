@@ -103,6 +103,9 @@ impl State {
         let most = self.policy.as_ref().map_or(usize::MAX, |policy| policy.bounds.agents);
         for report in &batch.reports {
             self.agents.heard(report, received, most);
+            for gap in &report.vitals.gaps {
+                self.sequences.lose(&report.agent, *gap);
+            }
         }
         // What is further ahead would hide what comes after it.
         let latest = self.clock.latest(batch.received) + MOVED;

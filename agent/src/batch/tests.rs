@@ -77,7 +77,7 @@ fn seen(bodies: &[Vec<u8>]) -> Seen {
 #[test]
 fn a_part_becomes_one_point_for_each_outcome() {
     let mut assembler = assembler();
-    let bodies: Vec<_> = assembler.assemble(handover(&[100], 110), Depth::default()).collect();
+    let bodies: Vec<_> = assembler.assemble(handover(&[100], 110), Depth::default(), &[]).collect();
     let (begin, end) = (Wall::from_secs(100), Wall::from_secs(110));
     assert_eq!(seen(&bodies).probes, [(begin, end, 2), (begin, end, 1)]);
 }
@@ -86,7 +86,7 @@ fn a_part_becomes_one_point_for_each_outcome() {
 fn many_windows_are_several_batches_and_the_lateness_is_told_once() {
     let depth = Depth { batches: 2, bytes: 9 };
     let mut assembler = assembler();
-    let bodies: Vec<_> = assembler.assemble(handover(&[100, 110, 120, 130, 140, 150, 160], 170), depth).collect();
+    let bodies: Vec<_> = assembler.assemble(handover(&[100, 110, 120, 130, 140, 150, 160], 170), depth, &[]).collect();
     assert_eq!(bodies.len(), 3);
     let seen = seen(&bodies);
     assert_eq!(seen.probes.len(), 14);
@@ -97,9 +97,9 @@ fn many_windows_are_several_batches_and_the_lateness_is_told_once() {
 #[test]
 fn the_agents_health_covers_the_time_since_the_batch_before_even_across_a_clock_set_back() {
     let mut assembler = assembler();
-    let mut bodies: Vec<_> = assembler.assemble(handover(&[100], 110), Depth::default()).collect();
-    bodies.extend(assembler.assemble(handover(&[100], 120), Depth::default()));
-    bodies.extend(assembler.assemble(handover(&[50], 60), Depth::default()));
+    let mut bodies: Vec<_> = assembler.assemble(handover(&[100], 110), Depth::default(), &[]).collect();
+    bodies.extend(assembler.assemble(handover(&[100], 120), Depth::default(), &[]));
+    bodies.extend(assembler.assemble(handover(&[50], 60), Depth::default(), &[]));
     let spans: Vec<_> = seen(&bodies).lateness.into_iter().map(|(begin, end, _)| (begin, end)).collect();
     let span = |begin, end| (Wall::from_secs(begin), Wall::from_secs(end));
     assert_eq!(spans, [span(100, 110), span(110, 120), span(60, 60)]);
@@ -129,7 +129,7 @@ fn a_certificate_is_told_of_when_it_is_new_when_it_changes_and_every_ten_minutes
             (ProbeIndex(0), Shown { not_after: telemetry::UnixSeconds(not_after), at: Wall::from_secs(at - 1) })
         });
         let handover = Handover { certificates: shown.into_iter().collect(), ..handover(&[at - 10], at) };
-        seen(&assembler.assemble(handover, Depth::default()).collect::<Vec<_>>()).certificates
+        seen(&assembler.assemble(handover, Depth::default(), &[]).collect::<Vec<_>>()).certificates
     };
     assert_eq!(told(1000, Some(5000)), [(Wall::from_secs(999), 5000.0)], "new");
     assert_eq!(told(1010, Some(5000)), []);

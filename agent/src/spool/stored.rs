@@ -200,9 +200,9 @@ impl<D: Disk> Stored<D> {
             too_much = too_much.saturating_sub(if goes { bytes } else { 0 });
             goes
         });
-        while let Some(cut) =
-            self.journal.as_ref().filter(|full| full.bytes() > limit).and_then(|full| full.cuts().next())
-        {
+        // What the cuts themselves write is not cut for, or a bound that is small next to it would never be met.
+        let Some(end) = self.journal.as_ref().map(Journal::next) else { return lost };
+        while let Some(cut) = self.cut_due(limit).filter(|cut| *cut < end) {
             lost += self.lose(|waiting| matches!(waiting.place, Place::Disk(position) if position < cut));
             if !self.cut(cut) {
                 break;
@@ -210,6 +210,11 @@ impl<D: Disk> Stored<D> {
         }
         self.tidy();
         lost
+    }
+
+    /// Where the oldest segment ends, when all of them are too much.
+    fn cut_due(&self, limit: u64) -> Option<Position> {
+        self.journal.as_ref().filter(|journal| journal.bytes() > limit)?.cuts().next()
     }
 
     /// Takes those away and makes gaps of them. The oldest are asked first.

@@ -93,10 +93,13 @@ proptest! {
     /// Whatever the power cut keeps: what was offered before it and not forgotten is there afterwards, under its first name
     /// and with its first bytes; what was forgotten may come again, what never was offered does not.
     #[test]
-    fn what_was_offered_and_not_taken_outlives_any_crash(steps in steps(true)) {
+    fn what_was_offered_and_not_taken_outlives_any_crash_or_is_named_by_a_gap(
+        steps in steps(true),
+        limits in prop_oneof![Just(ROOMY), Just(Limits { bytes: 2000, ..ROOMY })],
+    ) {
         let disk = SimDisk::default();
         let mut boot = 1;
-        let mut spool = Stored::open(disk.clone(), Boot(boot), ROOMY);
+        let mut spool = Stored::open(disk.clone(), Boot(boot), limits);
         let (mut last, mut waiting, mut ever) = (0, BTreeMap::new(), BTreeMap::new());
         for step in steps {
             match step {
@@ -107,7 +110,7 @@ proptest! {
                     last = *numbers.end();
                     let batches = numbers.map(|number| name(boot, number)).zip(bodies);
                     ever.extend(batches.clone());
-                    prop_assert_eq!(offered.dropped, 0);
+                    prop_assert!(offered.dropped == 0 || limits.bytes == 2000);
                     if offered.unwritten == 0 {
                         waiting.extend(batches);
                     }
@@ -133,13 +136,19 @@ proptest! {
                     drop(spool);
                     disk.crash(Keep::Seeded(seed), Keep::Seeded(seed >> 1));
                     (boot, last) = (boot + 1, 0);
-                    spool = Stored::open(disk.clone(), Boot(boot), ROOMY);
+                    spool = Stored::open(disk.clone(), Boot(boot), limits);
                 }
             }
         }
+        let gaps = spool.gaps();
+        let is_lost = |name: &Name| {
+            gaps.iter().any(|gap| gap.boot == name.boot && (gap.from..=gap.to).contains(&name.sequence))
+        };
+        prop_assert!(gaps.is_empty() || limits.bytes == 2000);
         let left: BTreeMap<_, _> = drained(&mut spool).into_iter().collect();
         for (name, body) in &waiting {
-            prop_assert_eq!(left.get(name), Some(body), "{:?} is lost", name);
+            let there = left.get(name) == Some(body);
+            prop_assert!(there != is_lost(name), "{:?} is there: {}, and is lost: {}", name, there, is_lost(name));
         }
         for (name, body) in &left {
             prop_assert_eq!(ever.get(name), Some(body), "{:?} was never offered so", name);
@@ -162,6 +171,67 @@ fn another_process_sends_what_was_not_taken_under_its_first_name() {
     assert_eq!(drained(&mut second), all);
     drop(second);
     assert_eq!(drained(&mut Stored::open(disk, Boot(3), ROOMY)), [], "what was taken is not sent again");
+}
+
+/// Room for some records of 300 bytes and more, each in a segment of its own.
+const SMALL: Limits = Limits { bytes: 1600, age: Duration::from_hours(24) };
+
+fn gap(boot: u128, from: u64, to: u64) -> Gap {
+    Gap { boot: Boot(boot), from: Sequence(from), to: Sequence(to) }
+}
+
+fn fill(spool: &mut impl Spool, batches: usize, told: &[Gap]) -> u64 {
+    (0..batches).map(|_| spool.offer(vec![vec![0; 300].into()], told.to_vec(), Wall::from_secs(1000)).dropped).sum()
+}
+
+#[test]
+fn the_oldest_segment_goes_first_and_a_gap_names_its_batches_until_a_batch_that_told_it_is_taken() {
+    let disk = SimDisk::default();
+    let mut spool = Stored::open(disk.clone(), Boot(1), SMALL);
+    let lost = fill(&mut spool, 6, &[]);
+    assert!((1..6).contains(&lost), "{lost}");
+    assert_eq!(spool.gaps(), [gap(1, 1, lost)]);
+    assert_eq!(spool.oldest().unwrap().name, name(1, lost + 1));
+    drop(spool);
+    disk.crash(Keep::Nothing, Keep::Nothing);
+
+    let mut spool = Stored::open(disk.clone(), Boot(2), SMALL);
+    assert_eq!(spool.gaps(), [gap(1, 1, lost)], "known after a restart");
+    assert_eq!(spool.oldest().unwrap().name, name(1, lost + 1));
+    let more = fill(&mut spool, 1, &[gap(1, 1, lost)]);
+    assert!(more > 0);
+    spool.forget(name(2, 1));
+    assert_eq!(spool.gaps(), [gap(1, 1, lost + more)], "it has grown since it was told");
+    drained(&mut spool);
+    let told = spool.gaps();
+    assert_eq!(spool.offer(vec!["telling".into()], told, Wall::from_secs(1000)).dropped, 0);
+    spool.forget(name(2, 2));
+    assert_eq!(spool.gaps(), []);
+}
+
+#[test]
+fn what_is_older_than_a_day_goes_but_the_newest() {
+    let (mut memory, mut stored) = (Memory::new(Boot(1), ROOMY), Stored::open(SimDisk::default(), Boot(1), ROOMY));
+    let spools: [&mut dyn Spool; 2] = [&mut memory, &mut stored];
+    for spool in spools {
+        spool.offer(vec!["old".into()], Vec::new(), Wall::from_secs(1000));
+        let next_day = Wall::from_secs(1000 + 86_401);
+        assert_eq!(spool.offer(vec!["new".into()], Vec::new(), next_day).dropped, 1);
+        assert_eq!((spool.gaps(), spool.depth().batches), (vec![gap(1, 1, 1)], 1));
+        let clock_set_back = Wall::from_secs(500);
+        assert_eq!(spool.offer(vec!["newer".into()], Vec::new(), clock_set_back).dropped, 0);
+    }
+}
+
+#[test]
+fn gaps_are_one_where_nothing_waits_between_them() {
+    let mut spool = Memory::new(Boot(1), Limits { bytes: 10, ..ROOMY });
+    spool.offer(vec!["a".into(), "b".into(), "c".into(), "d".into()], Vec::new(), Wall(0));
+    spool.forget(name(1, 2));
+    spool.offer(vec!["0123456".into()], Vec::new(), Wall(0));
+    assert_eq!(spool.gaps(), []);
+    spool.offer(vec!["0123456".into()], Vec::new(), Wall(0));
+    assert_eq!(spool.gaps(), [gap(1, 1, 5)], "2 was taken");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) struct Item {
     lateness_ms: Lateness,
     noise_floor_ms: NoiseFloor,
     spool: Spool,
-    /// Batches that are missing below the highest number that came.
+    /// Batches that are missing below the highest number that came, or that the agent says it has lost.
     gaps: u64,
 }
 

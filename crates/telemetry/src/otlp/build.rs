@@ -14,12 +14,12 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
 use super::{
-    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, PORTS_LOSING, PROBE_DURATION,
-    TLS_NOT_AFTER, attribute,
+    AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, AGENT_SPOOL_GAP, PORTS_LOSING,
+    PROBE_DURATION, TLS_NOT_AFTER, attribute,
 };
 use crate::histogram::Histogram;
 use crate::names::{AgentId, RegionName};
-use crate::series::{Series, Standing};
+use crate::series::{Gap, Series, Standing};
 use crate::time::{UnixSeconds, Wall};
 use crate::window::{Outcome, Window};
 
@@ -76,6 +76,7 @@ pub struct AgentHealth {
     pub losing_ports: Vec<LosingPorts>,
     pub spool_batches: u64,
     pub spool_bytes: u64,
+    pub gaps: Vec<Gap>,
     pub begin: Wall,
     pub end: Wall,
 }
@@ -113,6 +114,17 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
             number_point(*seen, number_data_point::Value::AsDouble(*share), attributes)
         };
         metrics.push(gauge(PORTS_LOSING, "1", health.losing_ports.iter().map(share).collect()));
+    }
+    if !health.gaps.is_empty() {
+        let lost = |Gap { boot, from, to }: &Gap| {
+            let batches = (to.0.saturating_sub(from.0)).saturating_add(1);
+            let value = number_data_point::Value::AsInt(i64::try_from(batches).unwrap_or(i64::MAX));
+            let sequence = |key, number: u64| text(key, &number.to_string());
+            let names = [sequence(attribute::FROM, from.0), sequence(attribute::TO, to.0)];
+            let attributes = std::iter::once(text(attribute::BOOT, &boot.to_string())).chain(names).collect();
+            number_point(health.end, value, attributes)
+        };
+        metrics.push(gauge(AGENT_SPOOL_GAP, "{batch}", health.gaps.iter().map(lost).collect()));
     }
     let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
     let resource = Resource { attributes: resource_attributes(sender), ..Resource::default() };

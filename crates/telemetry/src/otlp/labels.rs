@@ -6,7 +6,7 @@ use super::attribute;
 use super::walk::Malformed;
 use super::wire::{Field, each, utf8};
 use crate::names::{AgentId, InvalidName, Name, RegionName, ServiceName, TargetId};
-use crate::series::{Family, InvalidLabel, Label, Labels, Series, Standing};
+use crate::series::{Family, Gap, InvalidLabel, Label, Labels, Sequence, Series, Standing};
 use crate::window::{FailureKind, Outcome};
 
 /// Who sends, as a batch's resource says it.
@@ -28,6 +28,8 @@ pub enum BadLabels {
     Label(&'static str),
     #[error("network.type is ipv4 or ipv6")]
     Family,
+    #[error("a gap names a boot, and from 1 on the first and the last sequence")]
+    Gap,
     #[error("the attributes are not key–value pairs")]
     Malformed,
 }
@@ -94,6 +96,24 @@ pub fn series(attributes: &[u8], agent: &AgentId, source: &RegionName) -> Result
     };
     let outcome = error.map_or(Outcome::Reply, |error| Outcome::Failure(FailureKind::parse(error)));
     Ok((series, outcome))
+}
+
+/// What a gap names.
+pub fn gap(attributes: &[u8]) -> Result<Gap, BadLabels> {
+    let (mut boot, mut from, mut to) = (None, None, None);
+    each_attribute(attributes, &POINT, |key, value| match key {
+        attribute::BOOT => boot = value,
+        attribute::FROM => from = value,
+        attribute::TO => to = value,
+        _ => {}
+    })?;
+    let number = |key, text: Option<&str>| {
+        let number = text.ok_or(BadLabels::Missing(key))?.parse().map_err(|_| BadLabels::Gap)?;
+        Ok::<_, BadLabels>(Sequence(number))
+    };
+    let boot = boot.ok_or(BadLabels::Missing(attribute::BOOT))?.parse().map_err(|_| BadLabels::Gap)?;
+    let gap = Gap { boot, from: number(attribute::FROM, from)?, to: number(attribute::TO, to)? };
+    if Sequence(1) <= gap.from && gap.from <= gap.to { Ok(gap) } else { Err(BadLabels::Gap) }
 }
 
 fn label(key: &str) -> Option<Label> {

@@ -21,6 +21,9 @@ pub const AGENT_LATENESS: &str = "isochrone.agent.lateness";
 pub const AGENT_NOISE_FLOOR: &str = "isochrone.agent.noise_floor";
 pub const AGENT_SPOOL_BATCHES: &str = "isochrone.agent.spool.batches";
 pub const AGENT_SPOOL_BYTES: &str = "isochrone.agent.spool.bytes";
+/// A gauge, unit `{batch}`: batches of one boot, the first and the last by their sequence, of which those that were not taken
+/// are lost. Told until a batch that tells it is taken.
+pub const AGENT_SPOOL_GAP: &str = "isochrone.agent.spool.gap";
 
 /// Headers (gRPC metadata) that make a batch of ours countable once.
 pub const HEADER_AGENT: &str = "isochrone-agent";
@@ -47,6 +50,11 @@ pub mod attribute {
     pub const TRANSPORT: &str = "network.transport";
     pub const FAMILY: &str = "network.type";
     pub const ERROR: &str = "error.type";
+
+    /// Of a gap, as text: a boot as in its header, and sequences.
+    pub const BOOT: &str = "isochrone.boot";
+    pub const FROM: &str = "isochrone.seq.from";
+    pub const TO: &str = "isochrone.seq.to";
 }
 
 #[cfg(test)]

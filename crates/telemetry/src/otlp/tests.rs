@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
-use super::labels;
+use super::labels::{self, BadLabels};
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
-use crate::series::{Label, Series, Standing};
+use crate::series::{Boot, Gap, Label, Sequence, Series, Standing};
 use crate::time::{UnixSeconds, Wall};
 use crate::window::{FailureKind, Outcome, Window};
 
@@ -192,6 +192,18 @@ fn the_agents_own_health_is_read_beside_the_probes() {
     let Some(Value::Histogram(floor)) = value(super::AGENT_NOISE_FLOOR) else { panic!("the floor is a histogram") };
     assert_eq!((lateness.count(), floor.count()), (1, 2));
     assert_eq!(Histogram::default().count(), 0);
+}
+
+#[test]
+fn a_gap_is_read_with_its_boot_and_its_first_and_last_sequence() {
+    let gap = |from, to| Gap { boot: Boot(7), from: Sequence(from), to: Sequence(to) };
+    let gaps = vec![gap(3, 41), gap(50, 50), gap(0, 1), gap(9, 8)];
+    let body = encode(&sender(), &[], &AgentHealth { gaps, ..AgentHealth::default() });
+    let seen = walked(&body);
+    let points: Vec<_> = seen.points.iter().filter(|point| point.metric == super::AGENT_SPOOL_GAP).collect();
+    assert_eq!((&points[0].value, &points[1].value), (&Value::Number(39.0), &Value::Number(1.0)));
+    let read: Vec<_> = points.iter().map(|point| labels::gap(&point.attributes)).collect();
+    assert_eq!(read, [Ok(gap(3, 41)), Ok(gap(50, 50)), Err(BadLabels::Gap), Err(BadLabels::Gap)]);
 }
 
 #[test]
