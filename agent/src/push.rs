@@ -1,4 +1,5 @@
-//! Batches to the collector, oldest first, each until it is taken or refused. Taken means durable, so only then is it
+//! Batches to the collector, each until it is taken or refused: the newest and the oldest by turns, so that after an outage what
+//! is true now does not wait for what was, and the backlog drains behind it. Taken means durable, so only then is it
 //! forgotten. A refused one is told and dropped: sent again it would be refused again, and hold up the rest.
 
 mod http;
@@ -11,7 +12,7 @@ use runtime::own::SPANS;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::meters::{Fate, Instruments};
-use crate::spool::{Batch, Shared};
+use crate::spool::{Batch, Lane, Shared};
 
 pub use http::{ClientError, Http};
 
@@ -62,7 +63,8 @@ pub async fn run(
 async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments) {
     let mut patience = Patience::new();
     let mut points_refused = String::new();
-    while let Some(batch) = spool.oldest().await {
+    let mut lane = Lane::Newest;
+    while let Some(batch) = spool.next(lane).await {
         let span = info_span!(target: SPANS, "push", sequence = batch.name.sequence.0, bytes = batch.body.len());
         let fate = match collector.post(&batch).instrument(span).await {
             Verdict::Taken { refused, why } => {
@@ -92,6 +94,10 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
         }
         tally.pushed(fate);
         spool.forget(batch.name).await;
+        lane = match lane {
+            Lane::Newest => Lane::Oldest,
+            Lane::Oldest => Lane::Newest,
+        };
     }
 }
 

@@ -37,7 +37,11 @@ pub trait Spool: Send {
     fn offer(&mut self, bodies: Vec<Bytes>, told: Vec<Gap>, now: Wall) -> Offered;
 
     /// `None`: nothing waits.
-    fn oldest(&mut self) -> Option<Batch>;
+    fn next(&mut self, lane: Lane) -> Option<Batch>;
+
+    fn oldest(&mut self) -> Option<Batch> {
+        self.next(Lane::Oldest)
+    }
 
     /// The collector took or refused it: it is not needed again.
     fn forget(&mut self, name: Name);
@@ -60,6 +64,13 @@ pub struct Batch {
 pub struct Name {
     pub boot: Boot,
     pub sequence: Sequence,
+}
+
+/// From which end of what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Newest,
+    Oldest,
 }
 
 /// What an offer did beside.
@@ -134,11 +145,11 @@ impl Shared {
     }
 
     /// Waits for a batch. `None`: there is none and there will be none.
-    pub async fn oldest(&self) -> Option<Batch> {
+    pub async fn next(&self, lane: Lane) -> Option<Batch> {
         loop {
-            let (oldest, closed) = self.aside(|state| (state.spool.oldest(), state.closed)).await;
-            if oldest.is_some() || closed {
-                return oldest;
+            let (next, closed) = self.aside(move |state| (state.spool.next(lane), state.closed)).await;
+            if next.is_some() || closed {
+                return next;
             }
             self.0.news.notified().await;
         }

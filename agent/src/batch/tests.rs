@@ -114,11 +114,11 @@ async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool(
     drop(outbox);
     let tally = Instruments::new(&Meters::new("test"));
     run(&handovers, assembler(), &spool, Clock::start(), &tally).unwrap();
-    let batch = spool.oldest().await.unwrap();
+    let batch = spool.next(crate::spool::Lane::Oldest).await.unwrap();
     let body = zstd::decode_all(&batch.body[..]).unwrap();
     assert_eq!(seen(&[body]).probes.len(), 4);
     spool.forget(batch.name).await;
-    assert_eq!(spool.oldest().await, None);
+    assert_eq!(spool.next(crate::spool::Lane::Oldest).await, None);
 }
 
 #[test]

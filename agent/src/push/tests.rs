@@ -56,15 +56,24 @@ async fn pushed(collector: &Scripted) -> String {
 async fn a_batch_is_tried_until_it_is_taken_and_the_next_one_waits_for_it() {
     let collector = Scripted::new([later(None), later(None)]);
     let meters = pushed(&collector).await;
-    assert_eq!(collector.sequences(), [1, 1, 1, 2]);
+    assert_eq!(collector.sequences(), [2, 2, 2, 1]);
     assert!(meters.contains("isochrone_agent_push_retries_total 2"), "{meters}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_goes_first_and_the_backlog_has_every_other_turn() {
+    let (spool, collector) = (Shared::new(Memory::new(Boot(1), Limits::default())), Scripted::new([]));
+    spool.offer((1..=6).map(|number| vec![number].into()).collect(), Vec::new(), Wall(0));
+    spool.close();
+    run(&spool, &collector, &Instruments::new(&Meters::new("test")), Shutdown::new()).await.unwrap();
+    assert_eq!(collector.sequences(), [6, 1, 5, 2, 4, 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_batch_is_counted_and_never_tried_again() {
     let collector = Scripted::new([Verdict::Refused { status: 400, why: "no OTLP".to_owned() }]);
     let meters = pushed(&collector).await;
-    assert_eq!(collector.sequences(), [1, 2]);
+    assert_eq!(collector.sequences(), [2, 1]);
     assert!(meters.contains("isochrone_agent_push_batches_total{fate=\"refused\"} 1"), "{meters}");
 }
 
@@ -97,7 +106,7 @@ async fn a_batch_that_got_through_makes_the_next_wait_a_short_one() {
     let collector = Scripted::new((0..12).map(|_| later(None)).chain([taken, later(None)]));
     pushed(&collector).await;
     let (wait, sequence) = *collector.waits().last().unwrap();
-    assert_eq!(sequence, 2);
+    assert_eq!(sequence, 1);
     assert!(wait <= FIRST_WAIT + Duration::from_millis(1), "{wait:?}");
 }
 

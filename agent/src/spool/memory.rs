@@ -6,7 +6,7 @@ use bytes::Bytes;
 use telemetry::{Boot, Gap, Sequence, Wall};
 
 use super::gaps::Gaps;
-use super::{Batch, Depth, Limits, Name, Offered, Spool};
+use super::{Batch, Depth, Lane, Limits, Name, Offered, Spool};
 
 #[derive(Debug)]
 pub struct Memory {
@@ -55,8 +55,12 @@ impl Spool for Memory {
         Offered { dropped: lost.len() as u64, unwritten: 0 }
     }
 
-    fn oldest(&mut self) -> Option<Batch> {
-        self.waiting.front().map(|oldest| oldest.batch.clone())
+    fn next(&mut self, lane: Lane) -> Option<Batch> {
+        let next = match lane {
+            Lane::Oldest => self.waiting.front(),
+            Lane::Newest => self.waiting.back(),
+        };
+        next.map(|waiting| waiting.batch.clone())
     }
 
     fn forget(&mut self, name: Name) {

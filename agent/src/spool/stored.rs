@@ -12,7 +12,7 @@ use telemetry::{Boot, Gap, Sequence, Wall};
 use super::gaps::Gaps;
 use super::record::{self, Record};
 use super::replay::{Found, options, replay};
-use super::{Batch, Depth, Limits, Name, Offered, Spool};
+use super::{Batch, Depth, Lane, Limits, Name, Offered, Spool};
 
 /// Between two tries to open a journal that failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -306,11 +306,14 @@ impl<D: Disk> Spool for Stored<D> {
         Offered { dropped: self.bound(now), unwritten }
     }
 
-    fn oldest(&mut self) -> Option<Batch> {
+    fn next(&mut self, lane: Lane) -> Option<Batch> {
         loop {
             // What is on a disk that fails waits for it.
             let readable = |waiting: &&Waiting| self.journal.is_some() || matches!(waiting.place, Place::Memory(_));
-            let Waiting { name, place, .. } = self.waiting.iter().find(readable)?;
+            let Waiting { name, place, .. } = match lane {
+                Lane::Oldest => self.waiting.iter().find(readable)?,
+                Lane::Newest => self.waiting.iter().rev().find(readable)?,
+            };
             let read = match (place, &self.journal) {
                 (Place::Memory(body), _) => Ok(body.clone()),
                 (Place::Disk(position), Some(journal)) => Self::read(journal, *position, *name),

@@ -307,9 +307,9 @@ fn a_damaged_spool_is_set_aside_once_and_the_agent_begins_another() {
 async fn a_waiting_reader_is_told_of_a_batch_and_of_the_end() {
     let spool = Shared::new(Memory::new(Boot(1), ROOMY));
     let offer = async { spool.offer(vec!["one".into()], Vec::new(), Wall(0)) };
-    let (batch, offered) = tokio::join!(spool.oldest(), offer);
+    let (batch, offered) = tokio::join!(spool.next(Lane::Newest), offer);
     assert_eq!((batch.unwrap().name, offered), (name(1, 1), Offered::default()));
     spool.forget(name(1, 1)).await;
-    let (end, ()) = tokio::join!(spool.oldest(), async { spool.close() });
+    let (end, ()) = tokio::join!(spool.next(Lane::Oldest), async { spool.close() });
     assert_eq!(end, None);
 }

@@ -13,7 +13,7 @@ use telemetry::{FailureKind, Outcome, Standing};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
-use crate::collector::{Collector, until};
+use crate::collector::{Collector, Request, until};
 
 const LOST: Outcome = Outcome::Failure(FailureKind::Timeout);
 const REFUSED: Outcome = Outcome::Failure(FailureKind::Refused);
@@ -186,9 +186,10 @@ async fn what_the_collector_is_told_is_what_the_targets_answered() {
     for (begin, end) in &sums.slots {
         assert!(*begin == begin.slot(second) && begin < end && *end <= *begin + second, "{begin} to {end}");
     }
-    let sequences: Vec<_> =
-        collector.requests().iter().map(|r| r.headers["isochrone-seq"].to_str().unwrap().to_owned()).collect();
-    let expected: Vec<_> = (1..=sequences.len()).map(|number| number.to_string()).collect();
+    let sequence = |r: &Request| r.headers["isochrone-seq"].to_str().unwrap().parse::<usize>().unwrap();
+    let mut sequences: Vec<_> = collector.requests().iter().map(sequence).collect();
+    sequences.sort_unstable();
+    let expected: Vec<_> = (1..=sequences.len()).collect();
     assert_eq!(sequences, expected, "from 1, none left out, none twice");
     assert!(sums.lateness >= 100);
     assert!(sums.noise_floor >= 10, "{}", sums.noise_floor);

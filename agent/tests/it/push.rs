@@ -39,13 +39,13 @@ async fn a_batch_that_fails_twice_is_sent_again_as_the_same_bytes_under_the_same
 
     let requests = collector.requests();
     let header = |name: &str| requests.iter().map(|r| r.headers[name].to_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!(header("isochrone-seq"), ["1", "1", "1", "2"]);
+    assert_eq!(header("isochrone-seq"), ["2", "2", "2", "1"]);
     assert_eq!(header("isochrone-agent"), ["fra-1"; 4]);
     assert_eq!(header("isochrone-boot"), ["00000000-0000-0000-0000-000000000007"; 4]);
     assert_eq!(header("content-type"), ["application/x-protobuf"; 4]);
     assert_eq!(header("content-encoding"), ["zstd"; 4]);
     let bodies: Vec<_> = requests.iter().map(|request| &request.body[..]).collect();
-    assert_eq!(bodies, [&b"first"[..], b"first", b"first", b"second"]);
+    assert_eq!(bodies, [&b"second"[..], b"second", b"second", b"first"]);
     assert!(meters.render().contains("isochrone_agent_push_batches_total{fate=\"taken\"} 2"), "{}", meters.render());
 }
 
