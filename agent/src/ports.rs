@@ -111,6 +111,10 @@ impl Tallies {
             .map(|((now, before), replies)| (now.sent + before.sent, now.lost + before.lost, *replies))
             .filter(|(sent, ..)| *sent > 0)
             .partition(|(sent, lost, replies)| lost * 2 > *sent && *replies < WORKS);
+        // Where every port loses it is the target that does not answer, not a part of the way to it.
+        if good.is_empty() {
+            return 0.0;
+        }
         let used = bad.len() + good.len();
         let (sent, lost) =
             good.iter().fold((0, 0), |(s, l), (sent, lost, _)| (s + u32::from(*sent), l + u32::from(*lost)));

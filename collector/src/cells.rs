@@ -25,6 +25,8 @@ const LOSSY_CLEAR: f64 = 8.0;
 const DOWN_RAISE: f64 = 6.0;
 const DOWN_RAISE_EACH: f64 = 4.5;
 const DOWN_CLEAR: f64 = 4.0;
+/// For each target, where a part of the parallel paths is known to be broken: some losses in a row are then to be expected.
+const DOWN_RAISE_PARTIAL: f64 = 12.0;
 /// What a lost packet of a confirming burst weighs: five of them, sent within a tenth of a second, are not five witnesses.
 const CONFIRMING_LOSS: f64 = 0.6;
 /// An agent says every minute which share of its ports loses; after so long it no longer does.
@@ -286,14 +288,16 @@ impl FamilyCell {
             total.lossy += evidence.lossy;
         }
         let each = targets.values().copied().fold(f64::INFINITY, f64::min);
+        let partial = self.partial(now);
         let down = match self.raised {
-            Some(State::Down) => each >= DOWN_CLEAR,
+            Some(State::Down) if partial.is_none() => each >= DOWN_CLEAR,
+            _ if partial.is_some() => each >= DOWN_RAISE_PARTIAL,
             _ => total.down >= DOWN_RAISE && each >= DOWN_RAISE_EACH,
         };
         if down {
             return Some((State::Down, Reason::NoReply { targets: targets.len() }));
         }
-        if let Some((target, share)) = self.partial(now) {
+        if let Some((target, share)) = partial {
             return Some((State::Lossy, Reason::Partial { target: target.clone(), share }));
         }
         let was_losing = matches!(self.raised, Some(State::Down | State::Lossy));
