@@ -20,7 +20,7 @@ use crate::probe::wire::Wire;
 use crate::probe::{Launch, Order, Prober, Report, Way};
 use crate::record::{Handover, Part, Recorder, Shown};
 use crate::schedule::{Due, Schedule};
-use crate::trains::{self, Trains};
+use crate::trains::{self, Train, Trains};
 use crate::wellness::{self, Wellness};
 
 /// How long a shutdown waits for probes in flight; the push needs time after it.
@@ -200,11 +200,16 @@ impl Pacer {
     }
 
     fn send_trains(&mut self, now: Mono, prober: &mut impl Prober) {
-        let Self { flights, trains, tally, .. } = self;
-        let missed = trains.send(now, |errand, timeout, way| {
+        let Self { flights, trains, wellness, beside, tally, .. } = self;
+        let missed = trains.send(now, |train, due| {
+            let Train { errand, timeout, way, .. } = *train;
             let token = flights.token_beside();
-            let sent = prober.send(Order { token, errand, timeout, way });
-            let sent = sent.map(|launch| launch.sent().unwrap_or(now)).inspect(|_| tally.sent(trains::PROBE));
+            let sent = prober.send(Order { token, errand, timeout, way }).map(|launch| launch.sent().unwrap_or(now));
+            if let Ok(sent) = sent {
+                tally.sent(trains::PROBE);
+                wellness.sent(sent.since(due));
+                beside.lateness.push(sent.since(due));
+            }
             (token, sent)
         });
         if let Some((count, fault)) = missed {

@@ -24,13 +24,13 @@ pub struct Trains {
 }
 
 #[derive(Debug)]
-struct Train {
+pub struct Train {
     due: Due,
-    errand: Errand,
-    timeout: Duration,
+    pub errand: Errand,
+    pub timeout: Duration,
     /// Of all its samples.
     labels: Labels,
-    way: Way,
+    pub way: Way,
     length: u16,
     sent: Vec<Packet>,
     /// How many could not be sent.
@@ -82,17 +82,17 @@ impl Trains {
         self.under_way.push_back(train);
     }
 
-    /// Sends what is due by `send`, which makes an order of an errand, and says when it went out. How many could not be sent, and
+    /// Sends what is due by `send`, which makes an order of an errand that was due then, and says when it went out. How many could not be sent, and
     /// why the last of them.
     pub fn send(
         &mut self,
         now: Mono,
-        mut send: impl FnMut(Errand, Duration, Way) -> (Token, Result<Mono, SendFault>),
+        mut send: impl FnMut(&Train, Mono) -> (Token, Result<Mono, SendFault>),
     ) -> Option<(u64, SendFault)> {
         let mut missed = None;
         for train in &mut self.under_way {
-            while train.next().is_some_and(|at| at <= now) {
-                match send(train.errand, train.timeout, train.way) {
+            while let Some(due) = train.next().filter(|due| *due <= now) {
+                match send(train, due) {
                     (token, Ok(at)) => {
                         train.of_token.insert(token, train.sent.len());
                         train.sent.push(Packet { at, fate: Fate::Awaited });
@@ -258,8 +258,8 @@ mod tests {
         let mut tokens = 0;
         for now in (0..u64::from(length) * 20).step_by(5) {
             assert_eq!(
-                trains.send(at(now), |_, _, way| {
-                    assert_eq!(way, Way(5), "one port");
+                trains.send(at(now), |train, _| {
+                    assert_eq!(train.way, Way(5), "one port");
                     tokens += 1;
                     (Token(tokens - 1), Ok(at(now)))
                 }),
@@ -318,7 +318,7 @@ mod tests {
     fn an_answer_from_elsewhere_is_not_the_trains() {
         let mut trains = Trains::default();
         trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 1);
-        assert_eq!(trains.send(at(0), |_, _, _| (Token(0), Ok(at(0)))), None);
+        assert_eq!(trains.send(at(0), |_, _| (Token(0), Ok(at(0)))), None);
         let elsewhere = Errand::VoicePing("192.0.2.9:50000".parse().unwrap());
         assert!(!trains.hear(&answer(0, elsewhere, 30)));
         assert!(!trains.hear(&answer(1, errand(), 30)));
@@ -329,7 +329,7 @@ mod tests {
     fn what_could_not_be_sent_is_missed_and_in_no_sample() {
         let mut trains = Trains::default();
         trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 2);
-        assert_eq!(trains.send(at(20), |_, _, _| (Token(0), Err(SendFault::Busy))), Some((2, SendFault::Busy)));
+        assert_eq!(trains.send(at(20), |_, _| (Token(0), Err(SendFault::Busy))), Some((2, SendFault::Busy)));
         let Some(Ended { end: End::Phased(samples, _), .. }) = trains.pop(at(5000)) else { panic!("it is over") };
         assert_eq!(samples, []);
     }
