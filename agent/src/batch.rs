@@ -2,12 +2,13 @@
 //! histogram, and thousands of them at the end of a slot would hold up sends.
 //!
 //! What is closed within [`GATHER`] goes out together, so that an outage seen by many series is a few batches, not hundreds.
+//! While earlier batches still wait, so does what comes next, up to [`BEHIND`]: over a long way many small ones would never catch up.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use runtime::{Clock, Wall};
@@ -21,6 +22,7 @@ use crate::record::{Handover, Part, Shown};
 use crate::spool::{Depth, Shared};
 
 const GATHER: Duration = Duration::from_millis(50);
+const BEHIND: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
 /// Some 400 kB before compression: below what a collector calls too big.
 const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 1000 };
 const ZSTD_LEVEL: i32 = 3;
@@ -35,11 +37,8 @@ pub fn run(
     clock: Clock,
     tally: &Instruments,
 ) -> Result<(), Infallible> {
-    while let Ok(mut gathered) = handovers.recv() {
-        let until = clock.mono() + GATHER;
-        while let Ok(more) = handovers.recv_timeout(until.since(clock.mono())) {
-            gathered.absorb(more);
-        }
+    while let Ok(first) = handovers.recv() {
+        let gathered = gather(first, handovers, spool, clock);
         let gaps = spool.gaps();
         let bodies = assembler.assemble(gathered, spool.depth(), &gaps);
         // Only memory can run out here, and then nothing helps.
@@ -50,6 +49,23 @@ pub fn run(
     }
     spool.close();
     Ok(())
+}
+
+fn gather(first: Handover, handovers: &Receiver<Handover>, spool: &Shared, clock: Clock) -> Handover {
+    let (begun, mut gathered) = (clock.mono(), first);
+    loop {
+        let until = clock.mono() + GATHER;
+        loop {
+            match handovers.recv_timeout(until.since(clock.mono())) {
+                Ok(more) => gathered.absorb(more),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return gathered,
+            }
+        }
+        if spool.depth().batches == 0 || clock.mono().since(begun) >= BEHIND {
+            return gathered;
+        }
+    }
 }
 
 pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {

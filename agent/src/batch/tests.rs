@@ -121,6 +121,25 @@ async fn what_is_handed_over_together_is_one_batch_and_the_end_closes_the_spool(
     assert_eq!(spool.next(crate::spool::Lane::Oldest).await, None);
 }
 
+#[tokio::test]
+async fn while_a_batch_waits_what_comes_after_it_makes_one() {
+    let (outbox, handovers) = sync_channel(10);
+    let spool = Shared::new(Memory::new(telemetry::Boot(1), Limits::default()));
+    spool.offer(vec![b"waits".as_slice().into()], Vec::new(), Clock::start().wall());
+    let sending = std::thread::spawn(move || {
+        for at in [110, 120, 130] {
+            outbox.send(handover(&[100], at)).unwrap();
+            std::thread::sleep(GATHER * 3);
+        }
+    });
+    let tally = Instruments::new(&Meters::new("test"));
+    run(&handovers, assembler(), &spool, Clock::start(), &tally).unwrap();
+    sending.join().unwrap();
+    assert_eq!(spool.depth().batches, 2);
+    let newest = spool.next(crate::spool::Lane::Newest).await.unwrap();
+    assert_eq!(seen(&[zstd::decode_all(&newest.body[..]).unwrap()]).probes.len(), 6);
+}
+
 #[test]
 fn a_certificate_is_told_of_when_it_is_new_when_it_changes_and_every_ten_minutes() {
     let mut assembler = assembler();
