@@ -127,9 +127,10 @@ async fn while_a_batch_waits_what_comes_after_it_makes_one() {
     let spool = Shared::new(Memory::new(telemetry::Boot(1), Limits::default()));
     spool.offer(vec![b"waits".as_slice().into()], Vec::new(), Clock::start().wall());
     let sending = std::thread::spawn(move || {
+        let (_open, silence) = sync_channel::<()>(0);
         for at in [110, 120, 130] {
             outbox.send(handover(&[100], at)).unwrap();
-            std::thread::sleep(GATHER * 3);
+            silence.recv_timeout(GATHER * 3).unwrap_err();
         }
     });
     let tally = Instruments::new(&Meters::new("test"));
