@@ -1,5 +1,5 @@
-//! Group commit: many threads submit, one thread appends everything that waits, makes it durable with one fsync, and then
-//! tells each of them, in the order of submission.
+//! Group commit: many threads submit, one worker appends everything that waits, makes it durable with one fsync, and then
+//! tells each of them, in the order of submission. The worker has a thread of its own, or is driven a step at a time.
 
 mod queue;
 
@@ -14,10 +14,10 @@ use queue::{Entry, Group, Queue};
 
 pub use queue::{QueueLimits, SubmitError};
 
-/// The thread that owns a journal, and the way to it.
+/// The way to a journal that a [`Worker`] owns.
 ///
-/// Every accepted record's callback is called exactly once, on the committer's thread, so it should only pass the word on;
-/// should one panic, the thread ends and what waits is dropped uncalled. Dropping the committer is [`Committer::shutdown`].
+/// Every accepted record's callback is called exactly once, by the worker, so it should only pass the word on; should one
+/// panic, the worker ends and what waits is dropped uncalled. Dropping the committer is [`Committer::shutdown`].
 pub struct Committer<D: Disk = RealDisk> {
     queue: Arc<Queue>,
     disk: D,
@@ -25,16 +25,25 @@ pub struct Committer<D: Disk = RealDisk> {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What owns a journal and commits what is submitted. It ends, and what waits with it, when it is dropped.
+pub struct Worker<D: Disk = RealDisk> {
+    journal: Journal<D>,
+    queue: Arc<Queue>,
+}
+
 impl<D: Disk> Committer<D> {
     /// Starts a thread of that name, which owns the journal from here on.
     pub fn start(journal: Journal<D>, name: &str, limits: QueueLimits) -> io::Result<Self> {
+        let (mut committer, worker) = Self::new(journal, limits);
+        committer.thread = Some(thread::Builder::new().name(name.to_owned()).spawn(move || worker.run())?);
+        Ok(committer)
+    }
+
+    /// Without a thread: what is submitted waits for the steps of the worker.
+    pub fn new(journal: Journal<D>, limits: QueueLimits) -> (Self, Worker<D>) {
         let queue = Arc::new(Queue::new(limits));
         let (disk, marks) = (journal.disk().clone(), journal.marks().clone());
-        let thread = thread::Builder::new().name(name.to_owned()).spawn({
-            let queue = Arc::clone(&queue);
-            move || run(journal, &queue)
-        })?;
-        Ok(Self { queue, disk, marks, thread: Some(thread) })
+        (Self { queue: Arc::clone(&queue), disk, marks, thread: None }, Worker { journal, queue })
     }
 
     /// Queues a record. `on_durable` gets its position once it is durable, or the reason why it is not. When the record is
@@ -91,10 +100,23 @@ impl<D: Disk> Drop for Committer<D> {
     }
 }
 
-fn run<D: Disk>(mut journal: Journal<D>, queue: &Queue) {
-    let _close = CloseOnExit(queue);
-    while let Some(group) = queue.take() {
-        commit(&mut journal, group);
+impl<D: Disk> Worker<D> {
+    /// Commits everything that waits, as one group.
+    pub fn step(&mut self) {
+        commit(&mut self.journal, self.queue.take_now());
+    }
+
+    fn run(mut self) {
+        while let Some(group) = self.queue.take() {
+            commit(&mut self.journal, group);
+        }
+    }
+}
+
+/// Nobody may wait for a worker that is gone.
+impl<D: Disk> Drop for Worker<D> {
+    fn drop(&mut self) {
+        self.queue.abandon();
     }
 }
 
@@ -113,14 +135,5 @@ fn commit<D: Disk>(journal: &mut Journal<D>, group: Group) {
     let synced = journal.sync();
     for (position, on_durable) in appended {
         on_durable(position.and_then(|position| synced.clone().map(|()| position)));
-    }
-}
-
-/// Nobody may wait for a thread that is gone.
-struct CloseOnExit<'a>(&'a Queue);
-
-impl Drop for CloseOnExit<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }

@@ -48,7 +48,7 @@ mod recover;
 mod segment;
 pub mod sim;
 
-pub use committer::{Committer, QueueLimits, SubmitError};
+pub use committer::{Committer, QueueLimits, SubmitError, Worker};
 pub use disk::{Disk, DiskFile, RealDisk, RealFile};
 pub use format::MAX_RECORD_BYTES;
 pub use journal::{Journal, Options, WriteError};

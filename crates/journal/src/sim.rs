@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Disk;
-pub use crash::Keep;
+pub use crash::{Dice, Keep};
 pub use fault::{Fault, Operation};
 pub use file::SimFile;
 

@@ -96,6 +96,11 @@ impl Queue {
         (!group.is_empty()).then_some(group)
     }
 
+    /// Takes what waits now.
+    pub(super) fn take_now(&self) -> Group {
+        std::mem::take(&mut self.lock().group)
+    }
+
     /// Accepts nothing more; what waits is still taken.
     pub(super) fn close(&self) {
         self.lock().gate = Gate::Closed;

@@ -255,3 +255,26 @@ fn after_a_panic_in_a_callback_nothing_is_accepted_and_nobody_waits() {
         }
     }
 }
+
+#[test]
+fn without_a_thread_what_is_submitted_waits_for_a_step_and_is_one_group() {
+    let disk = SimDisk::default();
+    let (committer, mut worker) = Committer::new(open(&disk).unwrap(), LIMITS);
+    let (teller, told) = channel();
+    let before = disk.count(Operation::Sync);
+    for label in 0..3 {
+        let teller = teller.clone();
+        committer.submit(vec![label], move |result| teller.send(result.unwrap()).unwrap()).unwrap();
+    }
+    assert!(told.try_recv().is_err());
+    worker.step();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2].map(Position));
+    assert_eq!(disk.count(Operation::Sync), before + 1);
+    worker.step();
+    assert_eq!(disk.count(Operation::Sync), before + 1, "nothing waited");
+
+    committer.submit(vec![3], move |result| teller.send(result.unwrap()).unwrap()).unwrap();
+    drop(worker);
+    assert!(told.recv().is_err(), "dropped uncalled");
+    assert!(matches!(committer.submit(vec![4], |_| ()), Err(SubmitError::Stopped)));
+}
