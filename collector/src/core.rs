@@ -53,6 +53,14 @@ pub enum RecoverError {
     Cut { first: Position },
 }
 
+/// The log handed over an entry before one that comes before it: what would be folded is not what the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("position {found} of the log came where {expected} was due")]
+pub struct Hole {
+    pub expected: Position,
+    pub found: Position,
+}
+
 /// The hints as routers read them: rendered once, served to everyone, replaced as a whole.
 pub type Board = BTreeMap<(RegionName, ServiceName), Arc<Rendered>>;
 
@@ -75,15 +83,16 @@ impl Core {
     /// Folds what the log holds behind the newest snapshot. What was concluded before is concluded again; the versions of
     /// hints go on.
     pub fn recover(log: &Log, keep: Keep) -> Result<Self, RecoverError> {
+        let folded = log.next();
         let (from, mut state) = match keep.snapshots.load()? {
-            Some((position, state)) if (log.first()..=log.next()).contains(&position) => (position, state),
+            Some((position, state)) if (log.first()..=folded).contains(&position) => (position, state),
             _ if log.first() == Position::START => (Position::START, State::default()),
             _ => return Err(RecoverError::Cut { first: log.first() }),
         };
-        log.replay(from, |entry| drop(state.apply(&entry)))?;
+        log.replay(from, folded, |entry| drop(state.apply(&entry)))?;
         let hints = state.hints();
         let (state, told) = (Arc::new(RwLock::new(state)), watch::Sender::new(()));
-        let core = Self { state, board: Arc::default(), told, folded: log.next(), keep };
+        let core = Self { state, board: Arc::default(), told, folded, keep };
         core.publish(hints);
         Ok(core)
     }
@@ -96,14 +105,16 @@ impl Core {
         Snapshots { state: Arc::clone(&self.state), board: Arc::clone(&self.board), told: self.told.subscribe() }
     }
 
+    /// Where the log goes on.
+    pub fn folded(&self) -> Position {
+        self.folded
+    }
+
     /// Runs until told to stop, or until nobody can append any more; then keeps a last snapshot.
-    pub fn run(mut self, feed: &Feed, log: &Appender, shutdown: &Shutdown) {
+    pub fn run(mut self, feed: &Feed, log: &Appender, shutdown: &Shutdown) -> Result<(), Hole> {
         loop {
             match feed.recv_timeout(IDLE) {
-                Ok((position, entry)) => {
-                    self.fold(&entry);
-                    self.folded = position.next();
-                }
+                Ok((position, entry)) => self.take(position, &entry)?,
                 Err(RecvTimeoutError::Timeout) if !shutdown.is_cancelled() => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
@@ -112,10 +123,23 @@ impl Core {
             }
         }
         self.keep_snapshot(log);
+        Ok(())
+    }
+
+    /// Folds what the log holds at that position, once: what comes again is passed by.
+    pub fn take(&mut self, position: Position, entry: &Entry) -> Result<(), Hole> {
+        if position > self.folded {
+            return Err(Hole { expected: self.folded, found: position });
+        }
+        if position == self.folded {
+            self.fold(entry);
+            self.folded = position.next();
+        }
+        Ok(())
     }
 
     /// A snapshot that cannot be written costs time at the next start, nothing else.
-    fn keep_snapshot(&self, log: &Appender) {
+    pub fn keep_snapshot(&self, log: &Appender) {
         let _span = tracing::info_span!(target: SPANS, "snapshot", position = self.folded.0).entered();
         match self.keep.snapshots.save(self.folded, &self.state()) {
             Ok(Some(needed)) => log.cut_before(needed),

@@ -1,23 +1,26 @@
 //! The one ordered record, and the only way into the state: an entry is durable before it is folded, and folded in the order
-//! in which it became durable.
+//! of its position. What keeps it is an [`Engine`]; nothing behind this module knows which.
+
+pub mod embedded;
+pub mod engine;
+pub mod sim;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 
-use journal::{
-    Committer, Journal, OpenError, Options, Position, QueueLimits, ReadError, Reader, RealDisk, SubmitError, WriteError,
-};
+use journal::{OpenError, Position, ReadError, SubmitError, WriteError};
 use tokio::sync::oneshot;
 
 use crate::decode::{Catalog, DecodeError, inflate};
 use crate::entry::{Entry, Record, RecordError};
 
-const SEGMENT_BYTES: u64 = 64 << 20;
-const QUEUE: QueueLimits = QueueLimits { records: 4096, bytes: 64 << 20 };
-/// Entries between disk and fold. When the fold is behind, the committer waits, then the queue fills, then ingest says 429.
+pub use embedded::Embedded;
+pub use engine::{Engine, Records};
+
+/// Entries between log and fold. When the fold is behind, the engine waits, then its queue fills, then ingest says 429.
 const FEED: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -49,54 +52,58 @@ pub enum AppendError {
     Stopped,
 }
 
-/// What has become durable, in order.
+/// What has become durable. What was there before may come again.
 pub type Feed = Receiver<(Position, Entry)>;
 
 pub struct Log {
-    journal: Journal,
+    engine: Arc<dyn Engine>,
 }
 
 /// Clone it freely. The log ends when the last one is gone.
 #[derive(Clone)]
 pub struct Appender {
-    committer: Arc<Committer>,
-    feed: SyncSender<(Position, Entry)>,
+    engine: Arc<dyn Engine>,
     /// Whether the last entry got in: the log tells a change of it, once.
     takes: Arc<AtomicBool>,
 }
 
 impl Log {
     pub fn open(data_dir: &Path) -> Result<Self, LogError> {
-        let dir = data_dir.join("log");
-        let disk = RealDisk::open(&dir).map_err(|source| LogError::Directory { dir, source })?;
-        Ok(Self { journal: Journal::open(disk, Options { segment_bytes: SEGMENT_BYTES })? })
+        Ok(Self::on(Embedded::open(data_dir)?))
+    }
+
+    pub fn on(engine: impl Engine) -> Self {
+        Self { engine: Arc::new(engine) }
     }
 
     /// The oldest entry that is still there.
     pub fn first(&self) -> Position {
-        self.journal.first()
+        self.engine.first()
     }
 
     /// Where the next entry goes.
     pub fn next(&self) -> Position {
-        self.journal.next()
+        self.engine.durable()
     }
 
-    /// Every entry from there on, decoded as it was when it came.
-    pub fn replay(&self, from: Position, mut fold: impl FnMut(Entry)) -> Result<(), LogError> {
+    /// Every entry in `[from, until)`, decoded as it was when it came.
+    pub fn replay(&self, from: Position, until: Position, mut fold: impl FnMut(Entry)) -> Result<(), LogError> {
         let mut catalog = Catalog::new(0);
-        for item in self.journal.read(from) {
+        for item in self.engine.read(from) {
             let (position, bytes) = item?;
+            if position >= until {
+                break;
+            }
             fold(decode(position, &bytes, &mut catalog)?);
         }
         Ok(())
     }
 
-    pub fn start(self) -> Result<(Appender, Feed), LogError> {
-        let committer = Committer::start(self.journal, "log", QUEUE).map_err(LogError::Thread)?;
-        let (feed, entries) = mpsc::sync_channel(FEED);
-        let takes = Arc::new(AtomicBool::new(true));
-        Ok((Appender { committer: Arc::new(committer), feed, takes }, entries))
+    /// Feeds every entry from there on, up to where it was replayed.
+    pub fn start(self, from: Position) -> (Appender, Feed) {
+        let (fold, feed) = mpsc::sync_channel(FEED);
+        self.engine.follow(from, fold);
+        (Appender { engine: self.engine, takes: Arc::new(AtomicBool::new(true)) }, feed)
     }
 }
 
@@ -128,34 +135,27 @@ impl Appender {
 
     async fn try_append(&self, record: &Record<'_>, entry: Entry) -> Result<Position, AppendError> {
         let (done, durable) = oneshot::channel();
-        let feed = self.feed.clone();
-        self.committer.submit(record.encode()?, move |position| {
-            if let Ok(position) = position {
-                // Only at the very end is nobody left to fold it; it is durable, and the next start will.
-                drop(feed.send((position, entry)));
-            }
-            drop(done.send(position));
-        })?;
+        self.engine.append(record.encode()?, entry, Box::new(move |position| drop(done.send(position))))?;
         Ok(durable.await.map_err(|_| AppendError::Stopped)??)
     }
 
     /// Reads what is durable from there on, as it becomes so.
-    pub fn reader(&self, from: Position) -> Reader {
-        self.committer.reader(from)
+    pub fn reader(&self, from: Position) -> Box<dyn Records> {
+        self.engine.read(from)
     }
 
     /// Everything before this is durable.
     pub fn durable(&self) -> Position {
-        self.committer.durable()
+        self.engine.durable()
     }
 
     /// What lies before this is not needed any more.
     pub fn cut_before(&self, position: Position) {
-        self.committer.cut_before(position);
+        self.engine.cut_before(position);
     }
 
     pub fn bytes(&self) -> u64 {
-        self.committer.bytes()
+        self.engine.bytes()
     }
 }
 

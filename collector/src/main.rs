@@ -104,7 +104,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     let due = jobs::SnapshotDue::default();
     let core = Core::recover(&log, Keep { snapshots: Snapshots::open(&config.data_dir)?, due: Arc::clone(&due) })?;
     let end = log.next();
-    let (appender, feed) = log.start()?;
+    let (appender, feed) = log.start(core.folded());
 
     let (alarm, shutdown) = (marks::Alarm::default(), tasks.shutdown());
     let (known, snapshots) = (core.state().policy.clone(), core.snapshots());
@@ -113,10 +113,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     let ingest = Ingest::new(appender.clone(), clock, Arc::clone(&alarm), config.limits, &meters);
     tasks.thread("fold", {
         let (appender, shutdown) = (appender.clone(), shutdown.clone());
-        move || {
-            core.run(&feed, &appender, &shutdown);
-            Ok::<_, String>(())
-        }
+        move || core.run(&feed, &appender, &shutdown)
     })?;
     adopt(&appender, known.as_deref(), config.policy, clock).await?;
     for (receiver, reached) in config.receivers {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::future::join_all;
-use journal::{Position, ReadError, Reader};
+use journal::{Position, ReadError};
 use runtime::Shutdown;
 use runtime::meters::Meters;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use tokio::time::{Duration, sleep};
 use tracing::{error, info, warn};
 
 use crate::entry::Record;
-use crate::log::Appender;
+use crate::log::{Appender, Records};
 use crate::meters::Exported;
 
 pub use otlp::{ClientError, Otlp};
@@ -37,7 +37,7 @@ const AT_ONCE: usize = 16;
 
 pub struct Export {
     /// Of durable entries, from the place on.
-    pub reader: Reader,
+    pub reader: Box<dyn Records>,
     pub place: Place,
     pub receiver: Otlp,
     pub meters: Arc<Exported>,

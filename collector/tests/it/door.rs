@@ -45,7 +45,7 @@ impl Door {
         let log = Log::open(dir.path()).unwrap();
         let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
         let core = Core::recover(&log, keep).unwrap();
-        let (log, feed) = log.start().unwrap();
+        let (log, feed) = log.start(core.folded());
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
         let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500 };
@@ -54,7 +54,7 @@ impl Door {
         let router = api::router(ingest, snapshots.clone(), meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
-            move || core.run(&feed, &log, &shutdown)
+            move || core.run(&feed, &log, &shutdown).unwrap()
         });
         let (fold, dir) = (Some(fold), Some(dir));
         let door = Self { router, log, meters, snapshots, clock, fold, shutdown, dir };

@@ -14,9 +14,10 @@ use axum::routing::post;
 use collector::decode::inflate;
 use collector::entry::{Encoding, Envelope, Record};
 use collector::export::{Export, Otlp, Place};
+use collector::log::Records;
 use collector::meters::Exported;
 use collector::server;
-use journal::{Committer, Journal, Options, Position, QueueLimits, Reader, RealDisk};
+use journal::{Committer, Journal, Options, Position, QueueLimits, RealDisk};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 use runtime::Shutdown;
@@ -117,7 +118,7 @@ async fn what_the_log_no_longer_holds_is_counted_and_the_rest_goes_on() {
     let left = 20 - first.0;
     let log = Committer::start(journal, "test", QueueLimits { records: 1, bytes: 1 }).unwrap();
     let place = place(dir.path(), Position::START);
-    let export = Running::of(&door, &receiver, place, log.reader(Position::START));
+    let export = Running::of(&door, &receiver, place, Box::new(log.reader(Position::START)));
     receiver.wait_for(&door, left as usize).await;
     let metrics = door.text("/metrics").await;
     assert!(metrics.contains(&format!("isochrone_export_cut_total {}\n", first.0)), "{metrics}");
@@ -149,7 +150,7 @@ impl Running {
         Self::of(door, receiver, place, reader)
     }
 
-    fn of(door: &Door, receiver: &Receiver, place: Place, reader: Reader) -> Self {
+    fn of(door: &Door, receiver: &Receiver, place: Place, reader: Box<dyn Records>) -> Self {
         let meters = Arc::new(Exported::new(&door.meters, &door.log, place.next));
         let receiver = Otlp::new(receiver.url.parse().unwrap()).unwrap();
         let news = door.snapshots.news();

@@ -9,6 +9,7 @@ mod config;
 mod delivery;
 mod disk;
 mod door;
+mod engines;
 mod export;
 mod http;
 mod openapi;

@@ -39,7 +39,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// An open file. Offsets are explicit: there is no cursor.
-pub trait DiskFile: Send + 'static {
+pub trait DiskFile: Send + Sync + 'static {
     /// The length in bytes.
     fn size(&self) -> io::Result<u64>;
 
