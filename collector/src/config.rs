@@ -12,6 +12,7 @@ use telemetry::emodel::Codec;
 use telemetry::geo::Coordinates;
 use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 
+use crate::admission::Room;
 use crate::policy::{Bounds, HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
 use crate::receiver::Receiver;
 
@@ -28,12 +29,13 @@ pub struct Config {
     pub telemetry: Option<Destination>,
 }
 
-/// What one request may cost.
+/// What one request may cost, and how many may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub wire_bytes: usize,
     pub inflated_bytes: usize,
     pub points: usize,
+    pub waiting: Room,
 }
 
 /// An http or https URL without a user.
@@ -80,7 +82,8 @@ impl Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wire_bytes: 4 << 20, inflated_bytes: 32 << 20, points: 200_000 }
+        let waiting = Room { batches: 2048, bytes: 128 << 20 };
+        Self { wire_bytes: 4 << 20, inflated_bytes: 32 << 20, points: 200_000, waiting }
     }
 }
 
@@ -179,13 +182,18 @@ fn limits(table: &mut Table<'_>) -> (Limits, Bounds) {
     };
     let (wire_bytes, inflated_bytes) =
         (bytes("wire_bytes", defaults.wire_bytes), bytes("inflated_bytes", defaults.inflated_bytes));
+    let waiting_bytes = bytes("waiting_bytes", defaults.waiting.bytes);
+    // Fewer than the log's own queue takes.
+    let waiting_batches = table.optional("waiting_batches", kind::integer(1..=8192));
+    let waiting_batches = waiting_batches.map_or(defaults.waiting.batches, |count| count.unsigned_abs() as usize);
+    let waiting = Room { batches: waiting_batches, bytes: waiting_bytes };
     let mut count = |key, default: usize| {
         table.optional(key, kind::integer(1..=100_000_000)).map_or(default, |count| count.unsigned_abs() as usize)
     };
     let points = count("points", defaults.points);
     let (agents, series_per_agent) =
         (count("agents", bounds.agents), count("series_per_agent", bounds.series_per_agent));
-    (Limits { wire_bytes, inflated_bytes, points }, Bounds { agents, series_per_agent })
+    (Limits { wire_bytes, inflated_bytes, points, waiting }, Bounds { agents, series_per_agent })
 }
 
 /// An array of tables by their `name`, each name once; and every name, also of those whose table has a fault, so that what

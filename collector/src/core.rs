@@ -14,10 +14,11 @@ use runtime::own::SPANS;
 use telemetry::{RegionName, ServiceName};
 use tokio::sync::watch;
 
+use crate::admission::Ticket;
 use crate::entry::Entry;
 use crate::hints::HintDocument;
 use crate::jobs::SnapshotDue;
-use crate::log::{Appender, Feed, Log, LogError};
+use crate::log::{Appender, Durable, Feed, Log, LogError};
 use crate::snapshot::{self, SnapshotError};
 use crate::state::{Effect, State};
 
@@ -114,7 +115,10 @@ impl Core {
     pub fn run(mut self, feed: &Feed, log: &Appender, shutdown: &Shutdown) -> Result<(), Hole> {
         loop {
             match feed.recv_timeout(IDLE) {
-                Ok((position, entry)) => self.take(position, &entry)?,
+                Ok(Durable { position, entry, ticket }) => {
+                    self.take(position, &entry)?;
+                    ticket.into_iter().for_each(Ticket::fold);
+                }
                 Err(RecvTimeoutError::Timeout) if !shutdown.is_cancelled() => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }

@@ -3,6 +3,7 @@
 //! Start at [`state`]: `State`, `Entry` and `Effect` are the whole program; the rest carries bytes to and from them.
 
 pub mod addresses;
+pub mod admission;
 pub mod agents;
 pub mod alerts;
 pub mod api;
@@ -38,3 +39,4 @@ pub mod signature;
 pub mod slowness;
 pub mod snapshot;
 pub mod state;
+pub mod unpack;

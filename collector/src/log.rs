@@ -14,13 +14,14 @@ use std::sync::mpsc::{self, Receiver};
 use journal::{OpenError, Position, ReadError, SubmitError, WriteError};
 use tokio::sync::oneshot;
 
+use crate::admission::Ticket;
 use crate::decode::{Catalog, DecodeError, inflate};
 use crate::entry::{Entry, Record, RecordError};
 
 pub use embedded::Embedded;
 pub use engine::{Engine, Records};
 
-/// Entries between log and fold. When the fold is behind, the engine waits, then its queue fills, then ingest says 429.
+/// Entries between log and fold. When the fold is behind, the engine waits, and what waits before it keeps its tickets.
 const FEED: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,26 @@ pub enum AppendError {
 }
 
 /// What has become durable. What was there before may come again.
-pub type Feed = Receiver<(Position, Entry)>;
+pub type Feed = Receiver<Durable>;
+
+#[derive(Debug)]
+pub struct Durable {
+    pub position: Position,
+    pub entry: Entry,
+    /// Of a batch that was let in: the fold takes it, and there is room for another.
+    pub ticket: Option<Ticket>,
+}
+
+/// An entry on its way to the disk.
+#[must_use]
+pub struct Pending {
+    durable: oneshot::Receiver<Result<Position, WriteError>>,
+    takes: Takes,
+}
+
+/// Whether the last entry got in: the log tells a change of it, once.
+#[derive(Clone)]
+struct Takes(Arc<AtomicBool>);
 
 pub struct Log {
     engine: Arc<dyn Engine>,
@@ -63,8 +83,7 @@ pub struct Log {
 #[derive(Clone)]
 pub struct Appender {
     engine: Arc<dyn Engine>,
-    /// Whether the last entry got in: the log tells a change of it, once.
-    takes: Arc<AtomicBool>,
+    takes: Takes,
 }
 
 impl Log {
@@ -103,7 +122,7 @@ impl Log {
     pub fn start(self, from: Position) -> (Appender, Feed) {
         let (fold, feed) = mpsc::sync_channel(FEED);
         self.engine.follow(from, fold);
-        (Appender { engine: self.engine, takes: Arc::new(AtomicBool::new(true)) }, feed)
+        (Appender { engine: self.engine, takes: Takes(Arc::new(AtomicBool::new(true))) }, feed)
     }
 }
 
@@ -124,19 +143,16 @@ fn decode(position: Position, bytes: &[u8], catalog: &mut Catalog) -> Result<Ent
 impl Appender {
     /// Resolves once the entry is durable, and is on its way to the fold.
     pub async fn append(&self, record: &Record<'_>, entry: Entry) -> Result<Position, AppendError> {
-        let appended = self.try_append(record, entry).await;
-        match (self.takes.swap(appended.is_ok(), Ordering::Relaxed), &appended) {
-            (true, Err(error)) => tracing::warn!(error = error as &dyn std::error::Error, "the log takes nothing"),
-            (false, Ok(_)) => tracing::info!("the log takes entries again"),
-            _ => {}
-        }
-        appended
+        self.submit(record, entry, None)?.durable().await
     }
 
-    async fn try_append(&self, record: &Record<'_>, entry: Entry) -> Result<Position, AppendError> {
+    /// The same in two steps, so that a thread without a runtime can take the first.
+    pub fn submit(&self, record: &Record<'_>, entry: Entry, ticket: Option<Ticket>) -> Result<Pending, AppendError> {
         let (done, durable) = oneshot::channel();
-        self.engine.append(record.encode()?, entry, Box::new(move |position| drop(done.send(position))))?;
-        Ok(durable.await.map_err(|_| AppendError::Stopped)??)
+        let tell = Box::new(move |position| drop(done.send(position)));
+        let submitted = record.encode().map_err(AppendError::from);
+        let submitted = submitted.and_then(|record| Ok(self.engine.append(record, entry, ticket, tell)?));
+        self.takes.told(submitted).map(|()| Pending { durable, takes: self.takes.clone() })
     }
 
     /// Reads what is durable from there on, as it becomes so.
@@ -156,6 +172,27 @@ impl Appender {
 
     pub fn bytes(&self) -> u64 {
         self.engine.bytes()
+    }
+}
+
+impl Pending {
+    pub async fn durable(self) -> Result<Position, AppendError> {
+        let durable = self.durable.await.map_err(|_| AppendError::Stopped).and_then(|written| Ok(written?));
+        let takes_again = durable.is_ok() && !self.takes.0.swap(true, Ordering::Relaxed);
+        if takes_again {
+            tracing::info!("the log takes entries again");
+        }
+        self.takes.told(durable)
+    }
+}
+
+impl Takes {
+    fn told<T>(&self, step: Result<T, AppendError>) -> Result<T, AppendError> {
+        step.inspect_err(|error| {
+            if self.0.swap(false, Ordering::Relaxed) {
+                tracing::warn!(error = error as &dyn std::error::Error, "the log takes nothing");
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use collector::admission::Gate;
 use collector::config::Config;
 use collector::core::{Core, Keep};
 use collector::deliver::{Courier, Post};
@@ -17,6 +18,7 @@ use collector::log::{Appender, Log};
 use collector::meters;
 use collector::policy::Policy;
 use collector::snapshot::Snapshots;
+use collector::unpack::Unpack;
 use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
 use runtime::own::{Identity, Own};
@@ -110,7 +112,14 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     let (known, snapshots) = (core.state().policy.clone(), core.snapshots());
     meters::observe(&meters, &snapshots, &appender);
     meters::observe_outbox(&meters, &snapshots);
-    let ingest = Ingest::new(appender.clone(), clock, Arc::clone(&alarm), config.limits, &meters);
+    let gate = Gate::new(config.limits.waiting, clock);
+    meters::observe_gate(&meters, &gate);
+    let (unpack, unpacker) = Unpack::new(appender.clone(), clock, config.limits);
+    let ingest = Ingest::new(gate, unpack, Arc::clone(&alarm), config.limits, &meters);
+    tasks.thread("unpack", move || {
+        unpacker.run();
+        Ok::<_, String>(())
+    })?;
     tasks.thread("fold", {
         let (appender, shutdown) = (appender.clone(), shutdown.clone());
         move || core.run(&feed, &appender, &shutdown)

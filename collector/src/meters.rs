@@ -9,10 +9,11 @@ use opentelemetry::metrics::{Counter, Meter};
 use runtime::meters::Meters;
 use telemetry::ReceiverName;
 
+use crate::admission::Gate;
 use crate::core::Snapshots;
 use crate::log::Appender;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ingested {
     batches: Counter<u64>,
     bytes: Counter<u64>,
@@ -156,6 +157,20 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
             it.observe(tally.batches, &[KeyValue::new("outcome", "counted")]);
             it.observe(tally.repeated_batches, &[KeyValue::new("outcome", "repeated")]);
         })
+        .build();
+}
+
+/// What was let in and is not folded yet.
+pub fn observe_gate(meters: &Meters, gate: &Gate) {
+    let meter = meters.meter("isochrone-collector");
+    let gauge = |name, unit, help| meter.u64_observable_gauge(name).with_unit(unit).with_description(help);
+    let waiting = gate.clone();
+    gauge("isochrone.ingest.waiting", "{batch}", "Batches that were let in and are not folded yet.")
+        .with_callback(move |it| it.observe(waiting.waiting().batches as u64, &[]))
+        .build();
+    let waiting = gate.clone();
+    gauge("isochrone.ingest.waiting_size", "By", "Bytes that these hold, as sent and inflated.")
+        .with_callback(move |it| it.observe(waiting.waiting().bytes as u64, &[]))
         .build();
 }
 

@@ -11,7 +11,8 @@ pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub detail: String,
-    retry_after_s: Option<u32>,
+    /// When it may pass.
+    pub retry_after_s: Option<u32>,
 }
 
 /// RFC 9457.

@@ -13,7 +13,6 @@ mod regions;
 mod stream;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use runtime::meters::Meters;
 use serde::Serialize;
 use telemetry::Wall;
@@ -42,8 +41,7 @@ impl<T> List<T> {
 
 /// One port for everything. What is REST is described where it is answered; the rest is gRPC and the page.
 pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
-    let limit = DefaultBodyLimit::max(ingest.limits.wire_bytes);
-    let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).layer(limit).with_state(ingest.clone());
+    let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).with_state(ingest.clone());
     let concluded = OpenApiRouter::default()
         .routes(routes!(regions::list))
         .routes(routes!(matrix::read))

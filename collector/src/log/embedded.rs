@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 
 use journal::{Committer, Disk, Journal, Options, Position, QueueLimits, RealDisk, SubmitError, Worker};
 
-use super::LogError;
 use super::engine::{Done, Engine, Feeder, Records};
+use super::{Durable, LogError};
+use crate::admission::Ticket;
 use crate::entry::Entry;
 
 const SEGMENT_BYTES: u64 = 64 << 20;
-const QUEUE: QueueLimits = QueueLimits { records: 4096, bytes: 64 << 20 };
+/// Above what batches may be let in, so that marks and attempts get in while batches are refused.
+const QUEUE: QueueLimits = QueueLimits { records: 10_000, bytes: (1 << 30) + (64 << 20) };
 
 pub struct Embedded<D: Disk = RealDisk> {
     committer: Committer<D>,
@@ -36,12 +38,12 @@ impl<D: Disk> Embedded<D> {
 }
 
 impl<D: Disk> Engine for Embedded<D> {
-    fn append(&self, record: Vec<u8>, entry: Entry, done: Done) -> Result<(), SubmitError> {
+    fn append(&self, record: Vec<u8>, entry: Entry, ticket: Option<Ticket>, done: Done) -> Result<(), SubmitError> {
         let fold = self.fold.get().cloned();
         self.committer.submit(record, move |position| {
-            if let (Ok(position), Some(fold)) = (&position, fold) {
+            if let (&Ok(position), Some(fold)) = (&position, fold) {
                 // Only at the very end is nobody left to fold it; it is durable, and the next start will.
-                drop(fold.send((*position, entry)));
+                drop(fold.send(Durable { position, entry, ticket }));
             }
             done(position);
         })

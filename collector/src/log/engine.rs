@@ -23,13 +23,15 @@ use std::sync::mpsc::SyncSender;
 
 use journal::{Disk, Position, ReadError, Reader, SubmitError, WriteError};
 
+use super::Durable;
+use crate::admission::Ticket;
 use crate::entry::Entry;
 
 /// See the module for what it promises.
 pub trait Engine: Send + Sync + 'static {
-    /// Takes a record; `entry` is what it decodes to. `done` is called once, with its position or with why it is not known to be
-    /// durable. When the record is refused here, `done` is dropped uncalled.
-    fn append(&self, record: Vec<u8>, entry: Entry, done: Done) -> Result<(), SubmitError>;
+    /// Takes a record; `entry` is what it decodes to, and `ticket` goes with it to the fold or is dropped. `done` is called once,
+    /// with its position or with why it is not known to be durable. When the record is refused here, `done` is dropped uncalled.
+    fn append(&self, record: Vec<u8>, entry: Entry, ticket: Option<Ticket>, done: Done) -> Result<(), SubmitError>;
 
     /// Hands over every entry from `from` on, as it becomes durable. Called once, with the end of what is durable, before
     /// anything is appended here.
@@ -55,7 +57,7 @@ pub trait Engine: Send + Sync + 'static {
 pub type Done = Box<dyn FnOnce(Result<Position, WriteError>) + Send>;
 
 /// Where entries go to be folded. When it is full the engine waits, and then refuses.
-pub type Feeder = SyncSender<(Position, Entry)>;
+pub type Feeder = SyncSender<Durable>;
 
 /// Records in order. `None` means nothing more by now: it may be asked again. After an error it yields nothing until it is told
 /// where to go on.

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::sim::Dice;
 use journal::{Position, ReadError, SubmitError, WriteError};
 
-use super::decode;
 use super::engine::{Done, Engine, Feeder, Records};
+use super::{Durable, decode};
+use crate::admission::Ticket;
 use crate::decode::Catalog;
 use crate::entry::Entry;
 
@@ -122,14 +123,14 @@ impl Following {
         let position = Position((first + index) as u64);
         let Some(record) = records.get(index) else { return };
         match decode(position, record, &mut self.catalog) {
-            Ok(entry) => drop(self.fold.send((position, entry))),
+            Ok(entry) => drop(self.fold.send(Durable { position, entry, ticket: None })),
             Err(error) => tracing::error!(%error, "not handed over"),
         }
     }
 }
 
 impl Engine for SimLog {
-    fn append(&self, record: Vec<u8>, _: Entry, done: Done) -> Result<(), SubmitError> {
+    fn append(&self, record: Vec<u8>, _: Entry, _: Option<Ticket>, done: Done) -> Result<(), SubmitError> {
         self.state().waiting.push((record, done));
         Ok(())
     }

@@ -9,14 +9,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
+use collector::admission::{Gate, Room};
 use collector::api;
 use collector::config::{Config, Limits};
 use collector::core::{self, Core, Keep};
 use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
-
+use collector::meters;
 use collector::snapshot::Snapshots;
+use collector::unpack::{Unpack, Unpacker};
 use futures_util::StreamExt as _;
 use runtime::meters::Meters;
 use runtime::{Clock, Shutdown};
@@ -35,35 +37,61 @@ pub(crate) struct Door {
     pub(crate) meters: Meters,
     pub(crate) snapshots: core::Snapshots,
     pub(crate) clock: Clock,
-    fold: Option<std::thread::JoinHandle<()>>,
+    unpacker: Option<Unpacker>,
+    threads: Vec<std::thread::JoinHandle<()>>,
     shutdown: Shutdown,
     pub(crate) dir: Option<TempDir>,
 }
 
 impl Door {
     pub(crate) async fn open(dir: TempDir) -> Self {
+        let mut door = Self::closed(dir).await;
+        door.unpack();
+        door
+    }
+
+    /// Lets batches in, and opens none before it is told to.
+    pub(crate) async fn closed(dir: TempDir) -> Self {
         let log = Log::open(dir.path()).unwrap();
         let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
         let core = Core::recover(&log, keep).unwrap();
         let (log, feed) = log.start(core.folded());
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
-        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500 };
-        let ingest = Ingest::new(log.clone(), clock, Arc::default(), limits, &meters);
+        let waiting = Room { batches: 20, bytes: 10_000_000 };
+        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500, waiting };
+        let (unpack, unpacker) = Unpack::new(log.clone(), clock, limits);
+        let gate = Gate::new(waiting, clock);
+        meters::observe_gate(&meters, &gate);
+        let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
         let snapshots = core.snapshots();
         let router = api::router(ingest, snapshots.clone(), meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
             move || core.run(&feed, &log, &shutdown).unwrap()
         });
-        let (fold, dir) = (Some(fold), Some(dir));
-        let door = Self { router, log, meters, snapshots, clock, fold, shutdown, dir };
+        let door = Self {
+            router,
+            log,
+            meters,
+            snapshots,
+            clock,
+            unpacker: Some(unpacker),
+            threads: vec![fold],
+            shutdown,
+            dir: Some(dir),
+        };
         let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
         let at = clock.wall();
         let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
         door.log.append(&Record::Config(at, policy), entry).await.unwrap();
         door.mark().await;
         door
+    }
+
+    pub(crate) fn unpack(&mut self) {
+        let unpacker = self.unpacker.take().unwrap();
+        self.threads.push(std::thread::spawn(|| unpacker.run()));
     }
 
     /// A mark, folded: readers see what came before it.
@@ -166,7 +194,9 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.shutdown.cancel();
         self.router = Router::new();
-        self.fold.take().unwrap().join().unwrap();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
     }
 }
 

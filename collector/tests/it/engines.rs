@@ -12,7 +12,7 @@ use collector::core::{Core, Hole, Keep};
 use collector::decode::Catalog;
 use collector::entry::{Encoding, Entry, Envelope, Record};
 use collector::log::sim::SimLog;
-use collector::log::{AppendError, Appender, Embedded, Feed, Log};
+use collector::log::{AppendError, Appender, Durable, Embedded, Feed, Log};
 use collector::policy::Policy;
 use collector::snapshot::{self, Snapshots};
 use collector::state::State;
@@ -256,7 +256,7 @@ fn the_fold_is_handed_all_that_is_durable_and_what_is_new_in_order() {
             let (log, feed) = start(stand);
             for group in 0..5 {
                 put(stand, &log, &marks(life * 100 + group * 10..life * 100 + group * 10 + 10));
-                for (position, entry) in feed.try_iter() {
+                for Durable { position, entry, .. } in feed.try_iter() {
                     assert!(position <= next, "{next} is left out");
                     next = next.max(position.next());
                     let Entry::Mark { now } = entry else { panic!("{entry:?}") };
@@ -314,7 +314,7 @@ fn live(stand: &mut dyn Stand, dice: &mut Dice) -> Lived {
                 acknowledged.extend(taken.then(|| sent.clone()));
                 !taken || dice.roll(8) == 0
             });
-            for (position, entry) in feed.try_iter() {
+            for Durable { position, entry, .. } in feed.try_iter() {
                 core.take(position, &entry).unwrap();
             }
             assert_eq!(core.folded(), log.durable());

@@ -14,6 +14,7 @@ mod export;
 mod http;
 mod openapi;
 mod otlp;
+mod overload;
 mod own;
 mod prometheus;
 mod scenarios;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode, header};
-use collector::grpc::Raw;
+use bytes::{Buf as _, BufMut as _};
 use collector::server;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tonic::codec::CompressionEncoding;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use crate::door::{Door, body, body_of, gzip};
@@ -24,7 +24,7 @@ use crate::door::{Door, body, body_of, gzip};
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// A gRPC client on a connection of its own, as an exporter has one.
-struct Exporter {
+pub(crate) struct Exporter {
     connection: http2::SendRequest<tonic::body::Body>,
     origin: hyper::Uri,
     shutdown: Shutdown,
@@ -32,7 +32,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    async fn connect(door: &Door) -> Self {
+    pub(crate) async fn connect(door: &Door) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, mut tasks) = (Shutdown::new(), JoinSet::new());
@@ -44,7 +44,7 @@ impl Exporter {
         Self { connection, origin: format!("http://{address}").parse().unwrap(), shutdown, tasks }
     }
 
-    async fn export(
+    pub(crate) async fn export(
         &self,
         compression: Option<CompressionEncoding>,
         names: &[(&'static str, &'static str)],
@@ -65,12 +65,50 @@ impl Exporter {
         Ok(partial(&answer.into_inner()))
     }
 
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.shutdown.cancel();
         drop(self.connection);
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
+    }
+}
+
+/// A codec of messages as they stand on the wire.
+#[derive(Debug, Clone, Copy)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 
