@@ -1,6 +1,8 @@
 //! The real binaries, started and watched: for the end-to-end tests and for the demo.
 
+pub mod answers;
 pub mod http;
+pub mod json;
 mod process;
 mod world;
 

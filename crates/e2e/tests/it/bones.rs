@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use collector::entry::Entry;
 use collector::log::Log;
 use collector::state::{Effect, State};
+use e2e::answers::{PRIMARIES, differences, is_of};
+use e2e::json::{items, items_of, number, text};
 use e2e::{World, WorldOptions, http};
 use serde_json::Value;
 use telemetry::histogram::Scratch;
@@ -17,8 +19,6 @@ use telemetry::{Outcome, Series, Wall, Window};
 const MEASURE: Duration = Duration::from_mins(1);
 const REGIONS: usize = 8;
 const SERVICES: [&str; 3] = ["gateway", "voice", "cdn"];
-/// What drives each service.
-const PRIMARIES: [(&str, &str); 3] = [("websocket", "heartbeat"), ("voice", "rtt"), ("http", "first_byte")];
 /// What else of a connection the planet delays, each as long as the path.
 const CONNECTING: [(&str, &str); 3] = [("websocket", "tls"), ("websocket", "upgrade"), ("http", "tls")];
 /// What processing adds at most to a median, with eight agents, the planet and the collector on the same few cores.
@@ -271,58 +271,15 @@ fn nothing_is_lost_or_counted_twice_when_the_collector_is_killed() {
         .unwrap();
     assert_eq!(once, 3, "three replies, sent twice, counted once");
     // What is acknowledged is durable, and folded a little later.
-    let same = world
-        .wait("every answer on its path", Duration::from_secs(20), |world| differences(world).is_empty().then_some(()));
-    assert!(same.is_ok(), "{:#?}", differences(&world));
-}
-
-/// Where what the endpoints answered is not what the collector counts as replies, path by path. On a stream, or to a confirming
-/// probe, an answer may come after the probe has given up, and where packets are routed any answer may be lost on its way back,
-/// which counts as a failure; where nothing failed the two are equal.
-pub(crate) fn differences(world: &World) -> Vec<String> {
-    let asked = |row: &Value| PRIMARIES.iter().any(|primary| is_of(row, *primary)) || row["phase"] == "discovery";
-    let key = |row: &Value| ["source", "target", "probe", "phase"].map(|name| text(&row[name]));
-    let counts = world.planet.counts().unwrap();
-    let routed = world.planet.truth().unwrap()["mode"] == "router";
-    let mut answered: BTreeMap<[String; 4], u64> = items(&counts)
-        // The planet asks itself once before it says that it is ready.
-        .filter(|row| asked(row) && row["source"] != "unknown")
-        .map(|row| (key(row), row["count"].as_u64().unwrap()))
-        .collect();
-    let paths = world.get("/api/v1/paths?window=15m").unwrap();
-    let mut differences = Vec::new();
-    for path in items(&paths).filter(|path| asked(path) && path["source"] != "lab") {
-        // Confirming and suspect ones stand in the variants alone; where there are none, the path is its own only variant.
-        let mut variants: Vec<_> = items_of(&path["variants"]).collect();
-        if variants.is_empty() {
-            variants.push(path);
-        }
-        let (mut replies, mut failed, mut late) = (0, 0, 0);
-        for variant in variants {
-            let (samples, loss) = (number(&variant["samples"]), variant["loss"].as_f64().unwrap_or(0.0));
-            let lost = (samples * loss).round() as u64;
-            replies += samples as u64 - lost;
-            failed += lost;
-            let impatient = routed || path["probe"] != "voice" || variant["standing"] == "confirming";
-            late += if impatient { lost } else { 0 };
-        }
-        let path = key(path);
-        let answers = answered.remove(&path).unwrap_or_default();
-        if !(replies..=replies + late).contains(&answers) {
-            differences.push(format!("{path:?}: {answers} answers, {replies} replies, {failed} failures"));
-        }
-    }
-    differences.extend(answered.into_iter().map(|(path, answers)| format!("{path:?}: {answers} answers, on no path")));
-    differences
+    let same = world.wait("every answer on its path", Duration::from_secs(20), |world| {
+        differences(world).ok()?.is_empty().then_some(())
+    });
+    assert!(same.is_ok(), "{:#?}", differences(&world).unwrap());
 }
 
 /// How many probes of that kind the endpoints have answered.
 fn answers(counts: &Value, primary: (&str, &str)) -> u64 {
     items(counts).filter(|row| is_of(row, primary)).map(|row| row["count"].as_u64().unwrap()).sum()
-}
-
-pub(crate) fn is_of(row: &Value, (probe, phase): (&str, &str)) -> bool {
-    row["probe"] == probe && row["phase"] == phase
 }
 
 fn batch() -> (Vec<(&'static str, String)>, Vec<u8>) {
@@ -350,20 +307,4 @@ fn batch() -> (Vec<(&'static str, String)>, Vec<u8>) {
         ("isochrone-seq", "1".to_owned()),
     ];
     (headers, body)
-}
-
-pub(crate) fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    items_of(&list["items"])
-}
-
-pub(crate) fn items_of(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().unwrap_or_else(|| panic!("not a list: {list}")).iter()
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("not text: {value}")).to_owned()
-}
-
-pub(crate) fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("not a number: {value}"))
 }
