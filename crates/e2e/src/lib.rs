@@ -1,9 +1,12 @@
 //! The real binaries, started and watched: for the end-to-end tests and for the demo.
 
 pub mod answers;
+pub mod crash;
 pub mod http;
 pub mod json;
+pub mod ledger;
 mod process;
+pub mod relay;
 mod world;
 
 use std::thread;

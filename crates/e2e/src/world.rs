@@ -1,8 +1,9 @@
 //! A planet, a collector and an agent in every region.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct WorldOptions {
     pub collector: String,
     /// What becomes of what the planet writes for agents.
     pub agents: fn(&str) -> String,
+    /// What agents take for the collector, where something stands between.
+    pub relay: Option<SocketAddr>,
     /// The folder with our binaries: `target/<profile>`.
     pub programs: PathBuf,
 }
@@ -70,6 +73,7 @@ impl Default for WorldOptions {
             listen: any(),
             collector: String::new(),
             agents: str::to_owned,
+            relay: None,
             programs,
         }
     }
@@ -81,7 +85,8 @@ impl World {
         let dir = tempfile::Builder::new().prefix("isochrone-").tempdir().context("make a folder")?;
         // The agents' configuration names the collector before it runs, so its port is chosen here.
         let listen = free_port(&options.listen)?;
-        let planet = Planet::start(options, &listen, dir.path())?;
+        let seen_by_agents = options.relay.map_or(listen.clone(), |relay| relay.to_string());
+        let planet = Planet::start(options, &seen_by_agents, dir.path())?;
         let file = dir.path().join("collector.toml");
         let config = fs::read_to_string(&file).context("read the collector's configuration")?;
         fs::write(&file, config + &options.collector).context("add to the collector's configuration")?;
@@ -101,8 +106,9 @@ impl World {
     pub fn start_collector(&mut self) -> anyhow::Result<()> {
         let (config, address) = (self.file("collector.toml"), self.file("collector.address"));
         drop(fs::remove_file(&address));
-        let args =
-            ["run".as_ref(), "--config".as_ref(), config.as_os_str(), "--address-file".as_ref(), address.as_os_str()];
+        let listen = self.listen.as_ref();
+        let [run, config_is, listen_is, address_is] = ["run", "--config", "--listen", "--address-file"].map(OsStr::new);
+        let args = [run, config_is, config.as_os_str(), listen_is, listen, address_is, address.as_os_str()];
         let mut collector = Process::start((Binary::Collector, &self.programs), "collector", self.dir.path(), args)?;
         collector.address(&address)?;
         self.collector = Some(collector);
@@ -127,6 +133,10 @@ impl World {
 
     pub fn kill_collector(&mut self) -> anyhow::Result<()> {
         self.collector.take().context("no collector runs")?.kill()
+    }
+
+    pub fn kill_agent(&mut self, region: &str) -> anyhow::Result<()> {
+        self.agents.remove(region).with_context(|| format!("no agent runs in {region}"))?.kill()
     }
 
     /// Agents first, so that they can hand over what they hold.
@@ -183,6 +193,10 @@ impl World {
 
     pub fn hint(&self, source: &str) -> anyhow::Result<Value> {
         self.get(&format!("/api/v1/hints/{source}/voice"))
+    }
+
+    pub fn listen(&self) -> &str {
+        &self.listen
     }
 
     pub fn data_dir(&self) -> PathBuf {
