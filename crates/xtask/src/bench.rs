@@ -1,7 +1,9 @@
-//! `cargo xtask bench`: ours and the peers, measured in the same run, one after the other, in a network of the bench's own.
+//! `cargo xtask bench`: ours and the peers, measured in the same run, one after the other, in a network of the bench's own; and what
+//! is too long for a test.
 
 mod agent;
 mod arena;
+mod crash;
 mod net;
 mod probes;
 mod program;
@@ -19,6 +21,8 @@ use crate::setup;
 enum Bench {
     /// What a probe costs and how well it measures: against fping, `blackbox_exporter` and irtt
     Probes,
+    /// Whether anything acknowledged is lost, doubled or altered when agents and collector are killed again and again
+    Crash,
 }
 
 #[derive(clap::Args)]
@@ -34,11 +38,23 @@ pub(crate) struct Options {
     /// These comparisons alone, such as `icmp,udp`.
     #[arg(long, value_delimiter = ',')]
     only: Vec<probes::Comparison>,
+    /// How many processes `crash` kills.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
+    /// Whom and when: another seed is another run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { name: None | Some(Bench::Probes), runs, watch, only } = options;
-    setup::ensure(&setup::TO_BENCH)?;
-    cargo::run(&["build", "--release", "--locked", "--package=isochrone-agent", "--bins", "--examples"])?;
-    probes::run(*runs, *watch, only)
+    let is_asked = |bench| options.name.is_none_or(|name| name == bench);
+    if is_asked(Bench::Probes) {
+        setup::ensure(&setup::TO_BENCH)?;
+        cargo::run(&["build", "--release", "--locked", "--package=isochrone-agent", "--bins", "--examples"])?;
+        probes::run(options.runs, options.watch, &options.only)?;
+    }
+    if is_asked(Bench::Crash) {
+        crash::run(options.kills, options.seed)?;
+    }
+    Ok(())
 }
