@@ -86,8 +86,8 @@ fn run(path: &Path, log_format: Format) -> ExitCode {
     let own = Own::start(&identity, config.telemetry.as_ref(), log_format);
     let meters = own.meters.clone();
     let code = runtime::run("isochrone-agent", |tasks| async move {
-        let Config { agent, region, collector, .. } = &config;
-        info!(%agent, %region, collector = collector.as_str(), series = config.series(), "isochrone-agent");
+        let Config { agent, region, collectors, .. } = &config;
+        info!(%agent, %region, collector = %collectors, series = config.series(), "isochrone-agent");
         Ok(pipeline::start(&config, &meters, &tasks).await?)
     });
     own.farewell();
@@ -99,10 +99,10 @@ fn check(path: &Path) -> ExitCode {
         Ok(config) => config,
         Err(faults) => return faults.report(),
     };
-    let Config { agent, region, collector, targets, .. } = &config;
-    let (collector, targets, series) = (collector.as_str(), targets.len(), config.series());
+    let Config { agent, region, collectors, targets, .. } = &config;
+    let (targets, series) = (targets.len(), config.series());
     let summary =
-        format!("{}: good. {agent} in {region}, {targets} targets, {series} series, to {collector}", path.display());
+        format!("{}: good. {agent} in {region}, {targets} targets, {series} series, to {collectors}", path.display());
     match writeln!(io::stdout(), "{summary}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

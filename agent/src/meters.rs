@@ -2,7 +2,7 @@
 //! what was heard that counts for nothing.
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Counter;
+use opentelemetry::metrics::{Counter, Gauge};
 use runtime::meters::Meters;
 use telemetry::Outcome;
 
@@ -23,6 +23,8 @@ pub struct Instruments {
     unfolded: Counter<u64>,
     pushed: Counter<u64>,
     retried: Counter<u64>,
+    collector: Gauge<u64>,
+    moves: Counter<u64>,
     points_refused: Counter<u64>,
     spool_dropped: Counter<u64>,
     names_asked: Counter<u64>,
@@ -65,6 +67,13 @@ impl Instruments {
             unfolded: counter("isochrone.agent.window.dropped", "{window}", "Windows dropped: the encoder was behind."),
             pushed: counter("isochrone.agent.push.batches", "{batch}", "Batches that left the spool, by fate."),
             retried: counter("isochrone.agent.push.retries", "{attempt}", "Attempts that have to be made again."),
+            collector: meter
+                .u64_gauge("isochrone.agent.push.collector")
+                .with_description(
+                    "The collector that batches go to, by its place in the configuration; 0: the preferred.",
+                )
+                .build(),
+            moves: counter("isochrone.agent.push.moves", "{move}", "Changes of that collector, by reason."),
             points_refused: counter(
                 "isochrone.agent.push.points.refused",
                 "{point}",
@@ -147,6 +156,12 @@ impl Instruments {
 
     pub fn retried(&self) {
         self.retried.add(1, &[]);
+    }
+
+    /// Batches go to the collector at that place of the configuration.
+    pub fn collector_moved(&self, place: usize, reason: &'static str) {
+        self.collector.record(place as u64, &[]);
+        self.moves.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     pub fn points_refused(&self, count: u64) {

@@ -46,7 +46,8 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     let plan = Plan::new(config, &names::resolve(config).await);
     let mut wire = Wire::open(&plan, config.source_address, clock, tasks).map_err(StartError::Wire)?;
     wire.measure_floor(Floor::open(tasks));
-    let collector = Http::new(config.collector.metrics(), config.agent.clone())?;
+    let collectors = config.collectors.iter().map(|it| Http::new(it.metrics(), config.agent.clone()));
+    let collectors = collectors.collect::<Result<Vec<_>, _>>()?;
     let boot = Boot(Uuid::new_v4().as_u128());
     let spool = spool::open(config.data_dir.as_deref().map(Path::new), boot, Limits::default());
     let (outbox, handovers) = mpsc::sync_channel(HANDOVERS);
@@ -77,7 +78,7 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     thread(tasks, "batch", move || batch::run(&handovers, assembler, &full, clock, &count))?;
 
     let stopping = tasks.shutdown();
-    tasks.spawn("push", async move { push::run(&spool, &collector, &tally, stopping).await });
+    tasks.spawn("push", async move { push::run(&spool, &collectors, &tally, stopping).await });
     Ok(())
 }
 

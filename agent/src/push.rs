@@ -1,30 +1,36 @@
 //! Batches to the collector, each until it is taken or refused: the newest and the oldest by turns, so that after an outage what
 //! is true now does not wait for what was, and the backlog drains behind it. Taken means durable, so only then is it
 //! forgotten. A refused one is told and dropped: sent again it would be refused again, and hold up the rest.
+//!
+//! Of several collectors the first that takes batches gets them. Whoever gets one gets the same bytes under the same name.
 
 mod http;
+mod patience;
+mod preference;
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use runtime::Shutdown;
 use runtime::own::SPANS;
+use runtime::{Mono, Shutdown};
+use telemetry::time::nanos;
+use tokio::time::Instant;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::meters::{Fate, Instruments};
 use crate::spool::{Batch, Lane, Shared};
 
 pub use http::{ClientError, Http};
+pub use patience::Patience;
+pub use preference::{Move, Preference, Then, Trouble, Why};
 
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// However long a collector asks us to stay away.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// From the shutdown on; what has not gone by then stays behind.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// The other side. Its twin in tests answers as the script says.
 pub trait Collector: Send + Sync {
+    /// For the log.
+    fn name(&self) -> &str;
+
     fn post(&self, batch: &Batch) -> impl Future<Output = Verdict> + Send;
 }
 
@@ -35,13 +41,14 @@ pub enum Verdict {
     /// It will never be taken.
     Refused { status: u16, why: String },
     /// Perhaps later, and not before the time that was asked for.
-    Later { after: Option<Duration>, why: String },
+    Later { trouble: Trouble, after: Option<Duration>, why: String },
 }
 
-/// Runs until the spool is closed and empty, or the drain is over; then it says how much stays behind.
+/// Runs until the spool is closed and empty, or the drain is over; then it says how much stays behind. The collectors stand in
+/// the order of preference.
 pub async fn run(
     spool: &Shared,
-    collector: &impl Collector,
+    collectors: &[impl Collector],
     tally: &Instruments,
     shutdown: Shutdown,
 ) -> Result<(), std::convert::Infallible> {
@@ -50,7 +57,7 @@ pub async fn run(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        () = deliver(spool, collector, tally) => {}
+        () = deliver(spool, collectors, tally) => {}
         () = over => {}
     }
     let depth = spool.depth();
@@ -60,12 +67,15 @@ pub async fn run(
     Ok(())
 }
 
-async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments) {
-    let mut patience = Patience::new();
+async fn deliver(spool: &Shared, collectors: &[impl Collector], tally: &Instruments) {
+    let (began, mut preference) = (Instant::now(), Preference::new(collectors.len()));
+    let now = || Mono(nanos(began.elapsed()));
+    let mut patience = Patience::default();
     let mut points_refused = String::new();
     let mut lane = Lane::Newest;
     while let Some(batch) = spool.next(lane).await {
         let span = info_span!(target: SPANS, "push", sequence = batch.name.sequence.0, bytes = batch.body.len());
+        let collector = &collectors[preference.choose(now())];
         let fate = match collector.post(&batch).instrument(span).await {
             Verdict::Taken { refused, why } => {
                 tally.points_refused(refused);
@@ -79,18 +89,24 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
                 warn!(sequence = batch.name.sequence.0, status, why, "the collector refused a batch; it is dropped");
                 Fate::Refused
             }
-            Verdict::Later { after, why } => {
+            Verdict::Later { trouble, after, why } => {
                 tally.retried();
-                if !patience.is_tried() {
-                    warn!(why, "the collector takes no batches; they wait");
+                if let Then::Wait(asked) = preference.failed(trouble, after) {
+                    if !patience.is_tried() {
+                        warn!(collector = collector.name(), why, "the collector takes no batches; they wait");
+                    }
+                    tokio::time::sleep(patience.wait(asked, rand::random())).await;
                 }
-                tokio::time::sleep(patience.wait(after)).await;
                 continue;
             }
         };
+        if let Some(moved) = preference.took(now(), rand::random()) {
+            tally.collector_moved(moved.to, moved.why.as_str());
+            tell(moved, collectors);
+        }
         if patience.is_tried() {
             info!(waiting = spool.depth().batches, "the collector takes batches again");
-            patience = Patience::new();
+            patience = Patience::default();
         }
         tally.pushed(fate);
         spool.forget(batch.name).await;
@@ -101,28 +117,11 @@ async fn deliver(spool: &Shared, collector: &impl Collector, tally: &Instruments
     }
 }
 
-/// Full jitter: anything between nothing and a ceiling that doubles, so that agents do not come back all at once.
-struct Patience {
-    ceilings: ExponentialBackoff,
-    tries: u32,
-}
-
-impl Patience {
-    fn new() -> Self {
-        let ceilings = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
-        Self { ceilings: ceilings.without_max_times().build(), tries: 0 }
-    }
-
-    fn is_tried(&self) -> bool {
-        self.tries > 0
-    }
-
-    /// How long to wait: what was asked for, within bounds, and some more.
-    fn wait(&mut self, asked: Option<Duration>) -> Duration {
-        self.tries += 1;
-        let ceiling = self.ceilings.next().unwrap_or(LONGEST_WAIT);
-        let jitter = ceiling.mul_f64(rand::random::<f64>());
-        asked.unwrap_or_default().min(LONGEST_RETRY_AFTER) + jitter
+fn tell(Move { from, to, why }: Move, collectors: &[impl Collector]) {
+    let (from, collector) = (collectors[from].name(), collectors[to].name());
+    match why {
+        Why::Preferred => info!(collector, from, "batches go to a preferred collector again"),
+        Why::Left(_) => warn!(collector, from, reason = why.as_str(), "batches go to another collector"),
     }
 }
 

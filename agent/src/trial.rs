@@ -17,7 +17,7 @@ use std::time::Duration;
 use runtime::{Clock, Mono, Shutdown, Tasks};
 use telemetry::Standing;
 
-use crate::config::{AddressChoice, Config, FamilyChoice, IcmpBy, Probe, ProbeKind, Target};
+use crate::config::{AddressChoice, Collector, Config, FamilyChoice, IcmpBy, Probe, ProbeKind, Target};
 use crate::endpoint::{Endpoint, Host};
 use crate::flights::{Ended, Flights, Miss};
 use crate::names;
@@ -101,7 +101,7 @@ impl Trial {
         Config {
             region: name.parse().expect("a name"),
             agent: name.parse().expect("a name"),
-            collector: "http://localhost".parse().expect("a URL"),
+            collectors: "http://localhost".parse::<Collector>().expect("a URL").into(),
             source_address: None,
             resolver: None,
             icmp: IcmpBy::Ourselves,

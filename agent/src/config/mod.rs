@@ -1,12 +1,12 @@
 //! The agent's file: TOML in, a resolved type out, every fault told at once.
 
+mod collectors;
 mod probe;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use runtime::config::{self, Faults, Table, kind};
@@ -16,6 +16,7 @@ use telemetry::{AgentId, Family, RegionName, ServiceName, TargetId};
 
 use crate::endpoint::{self, Endpoint, Host};
 
+pub use collectors::{Collector, Collectors};
 pub use probe::{
     Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, TRAIN_APART, Train, Voice, WebSocket,
 };
@@ -30,7 +31,7 @@ pub const MAX_ADDRESSES: usize = 8;
 pub struct Config {
     pub region: RegionName,
     pub agent: AgentId,
-    pub collector: Collector,
+    pub collectors: Collectors,
     /// Where probes go out from; its family's only.
     pub source_address: Option<IpAddr>,
     /// The name server to ask. `None`: what the system says.
@@ -81,10 +82,6 @@ pub enum AddressChoice {
     All,
 }
 
-/// Where batches go: an http or https URL to whose path `/v1/metrics` is added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collector(reqwest::Url);
-
 /// Who sends and receives ICMP echoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IcmpBy {
@@ -105,7 +102,6 @@ const FAMILIES: &[(&str, FamilyChoice)] = &[
 const ADDRESSES: &[(&str, AddressChoice)] = &[("one", AddressChoice::One), ("all", AddressChoice::All)];
 const RESOLVER: &str = "an IP address and a port, such as \"127.0.0.1:53\"";
 
-const COLLECTOR: &str = "an http or https URL, such as \"http://127.0.0.1:8460\", without user, query or fragment";
 const WINDOWS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 
 impl Config {
@@ -121,7 +117,7 @@ impl Config {
     fn build(root: &mut Table<'_>) -> Option<Self> {
         let region: Option<RegionName> = root.required("region", kind::name());
         let agent = root.optional("agent", kind::name());
-        let collector = root.required("collector", kind::parsed(COLLECTOR));
+        let collectors = Collectors::build(root);
         let source_address = root.optional("source_address", kind::parsed("an IP address, without a port"));
         let resolver = root.optional("resolver", kind::parsed(RESOLVER));
         let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
@@ -145,7 +141,7 @@ impl Config {
         Some(Self {
             agent,
             region,
-            collector: collector?,
+            collectors: collectors?,
             source_address,
             resolver,
             icmp,
@@ -217,29 +213,6 @@ impl Target {
     }
 }
 
-impl Collector {
-    pub fn metrics(&self) -> reqwest::Url {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}/v1/metrics", self.0.path().trim_end_matches('/')));
-        url
-    }
-
-    pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
-    }
-}
-
-impl FromStr for Collector {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url: reqwest::Url = text.parse().map_err(|_| COLLECTOR)?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-        let http = matches!(url.scheme(), "http" | "https") && url.has_host();
-        if http && plain && url.fragment().is_none() { Ok(Self(url)) } else { Err(COLLECTOR) }
-    }
-}
-
 fn confirms(table: &mut Table<'_>) -> Option<u32> {
     table.optional("confirms_per_second", kind::integer(0..=10_000)).map(|count| count as u32)
 }
@@ -292,19 +265,5 @@ mod tests {
         assert_eq!(named("Web_01.example.com"), "fra-web-01-example-com");
         assert_eq!(named(""), "fra");
         assert_eq!(named(&"x".repeat(100)).len(), 63);
-    }
-
-    #[test]
-    fn batches_go_below_the_collectors_path() {
-        let metrics = |text: &str| text.parse::<Collector>().unwrap().metrics().to_string();
-        assert_eq!(metrics("http://127.0.0.1:8460"), "http://127.0.0.1:8460/v1/metrics");
-        assert_eq!(metrics("https://edge.example.com/isochrone/"), "https://edge.example.com/isochrone/v1/metrics");
-    }
-
-    #[test]
-    fn a_collector_is_a_plain_http_url() {
-        for refused in ["127.0.0.1:8460", "ftp://a", "http://u:p@a", "http://a?x=1", "http://a#x", "file:///a"] {
-            assert!(refused.parse::<Collector>().is_err(), "{refused}");
-        }
     }
 }

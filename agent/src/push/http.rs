@@ -9,10 +9,12 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use telemetry::AgentId;
 use telemetry::otlp::{HEADER_AGENT, HEADER_BOOT, HEADER_SEQUENCE};
 
-use super::{Collector, Verdict};
+use super::{Collector, Trouble, Verdict};
 use crate::spool::Batch;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of it, to connect: another collector may be waiting to be asked.
+const CONNECT: Duration = Duration::from_secs(3);
 /// Of what a collector says about a batch.
 const LONGEST_WHY: usize = 300;
 
@@ -33,6 +35,7 @@ impl Http {
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .timeout(TIMEOUT)
+            .connect_timeout(CONNECT)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .tcp_nodelay(true)
@@ -43,6 +46,10 @@ impl Http {
 }
 
 impl Collector for Http {
+    fn name(&self) -> &str {
+        self.url.as_str()
+    }
+
     async fn post(&self, batch: &Batch) -> Verdict {
         let request = self
             .client
@@ -55,7 +62,7 @@ impl Collector for Http {
             .body(batch.body.clone());
         match request.send().await {
             Ok(response) => verdict(response).await,
-            Err(error) => Verdict::Later { after: None, why: causes(&error) },
+            Err(error) => Verdict::Later { trouble: Trouble::Failing, after: None, why: causes(&error) },
         }
     }
 }
@@ -71,10 +78,14 @@ async fn verdict(response: Response) -> Verdict {
         let refused = u64::try_from(partial.rejected_data_points).unwrap_or_default();
         return Verdict::Taken { refused, why: shortened(&partial.error_message) };
     }
-    let final_word =
-        status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let why = format!("{status}: {}", shortened(&String::from_utf8_lossy(&body)));
-    if final_word { Verdict::Refused { status: status.as_u16(), why } } else { Verdict::Later { after, why } }
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Verdict::Later { trouble: Trouble::Busy, after, why }
+        }
+        _ if status.is_client_error() => Verdict::Refused { status: status.as_u16(), why },
+        _ => Verdict::Later { trouble: Trouble::Failing, after, why },
+    }
 }
 
 /// Seconds. The form with a date is left to our own backoff: it asks for clocks that agree.

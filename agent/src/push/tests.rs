@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
+use std::slice;
 use std::sync::Mutex;
 
 use runtime::meters::Meters;
 use tokio::time::Instant;
 
+use super::patience::{FIRST_WAIT, LONGEST_WAIT};
 use super::*;
 use telemetry::{Boot, Wall};
 
@@ -32,6 +34,10 @@ impl Scripted {
 }
 
 impl Collector for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
     async fn post(&self, batch: &Batch) -> Verdict {
         self.posts.lock().unwrap().push((Instant::now(), batch.clone()));
         self.script.lock().unwrap().pop_front().unwrap_or(Verdict::Taken { refused: 0, why: String::new() })
@@ -39,7 +45,7 @@ impl Collector for Scripted {
 }
 
 fn later(after: Option<u64>) -> Verdict {
-    Verdict::Later { after: after.map(Duration::from_secs), why: "503".to_owned() }
+    Verdict::Later { trouble: Trouble::Failing, after: after.map(Duration::from_secs), why: "503".to_owned() }
 }
 
 /// A closed spool of batches `one` and `two`, pushed to the end of it; answers the meters' text.
@@ -47,7 +53,7 @@ async fn pushed(collector: &Scripted) -> String {
     let (spool, meters) = (Shared::new(Memory::new(Boot(1), Limits::default())), Meters::new("test"));
     spool.offer(vec!["one".into(), "two".into()], Vec::new(), Wall(0));
     spool.close();
-    run(&spool, collector, &Instruments::new(&meters), Shutdown::new()).await.unwrap();
+    run(&spool, slice::from_ref(collector), &Instruments::new(&meters), Shutdown::new()).await.unwrap();
     assert_eq!(spool.depth().batches, 0);
     meters.render()
 }
@@ -65,7 +71,7 @@ async fn the_newest_goes_first_and_the_backlog_has_every_other_turn() {
     let (spool, collector) = (Shared::new(Memory::new(Boot(1), Limits::default())), Scripted::new([]));
     spool.offer((1..=6).map(|number| vec![number].into()).collect(), Vec::new(), Wall(0));
     spool.close();
-    run(&spool, &collector, &Instruments::new(&Meters::new("test")), Shutdown::new()).await.unwrap();
+    run(&spool, slice::from_ref(&collector), &Instruments::new(&Meters::new("test")), Shutdown::new()).await.unwrap();
     assert_eq!(collector.sequences(), [6, 1, 5, 2, 4, 3]);
 }
 
@@ -119,7 +125,24 @@ async fn a_shutdown_waits_for_the_collector_so_long_and_no_longer() {
     spool.close();
     shutdown.cancel();
     let began = Instant::now();
-    run(&spool, &collector, &Instruments::new(&meters), shutdown).await.unwrap();
+    run(&spool, slice::from_ref(&collector), &Instruments::new(&meters), shutdown).await.unwrap();
     assert!(began.elapsed() >= DRAIN && began.elapsed() < DRAIN + Duration::from_millis(10));
     assert_eq!(spool.depth().batches, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_one_collector_did_not_take_goes_to_the_next_as_it_is_and_at_once() {
+    let collectors = [Scripted::new([later(Some(30))]), Scripted::new([])];
+    let (spool, meters) = (Shared::new(Memory::new(Boot(1), Limits::default())), Meters::new("test"));
+    spool.offer(vec!["one".into(), "two".into()], Vec::new(), Wall(0));
+    spool.close();
+    run(&spool, &collectors, &Instruments::new(&meters), Shutdown::new()).await.unwrap();
+    let posts = collectors.map(|collector| collector.posts.into_inner().unwrap());
+    let [refused, taken] = [&posts[0][0], &posts[1][0]];
+    assert_eq!(refused.1, taken.1, "the same bytes under the same name");
+    assert_eq!(refused.0, taken.0, "nobody waits while there is another to ask");
+    assert_eq!((posts[0].len(), posts[1].len()), (1, 2));
+    let meters = meters.render();
+    assert!(meters.contains("isochrone_agent_push_collector 1\n"), "{meters}");
+    assert!(meters.contains("isochrone_agent_push_moves_total{reason=\"failing\"} 1"), "{meters}");
 }

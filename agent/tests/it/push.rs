@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use agent::meters::Instruments;
-use agent::push::{self, Collector as _, Http, Verdict};
+use agent::push::{self, Collector as _, Http, Trouble, Verdict};
 use agent::spool::{Batch, Limits, Memory, Name, Shared};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use prost::Message as _;
@@ -35,7 +35,7 @@ async fn a_batch_that_fails_twice_is_sent_again_as_the_same_bytes_under_the_same
     let spool = Shared::new(Memory::new(Boot(7), Limits::default()));
     spool.offer(vec!["first".into(), "second".into()], Vec::new(), Wall(0));
     spool.close();
-    push::run(&spool, &http, &Instruments::new(&meters), Shutdown::new()).await.unwrap();
+    push::run(&spool, &[http], &Instruments::new(&meters), Shutdown::new()).await.unwrap();
 
     let requests = collector.requests();
     let header = |name: &str| requests.iter().map(|r| r.headers[name].to_str().unwrap()).collect::<Vec<_>>();
@@ -60,7 +60,10 @@ async fn every_client_error_but_timeout_and_overload_is_a_refusal_with_its_detai
     }
     for status in [302, 408, 429, 500, 502, 503, 504] {
         let verdict = verdict_on(Answer::status(status)).await;
-        assert!(matches!(verdict, Verdict::Later { after: None, .. }), "{status}: {verdict:?}");
+        let busy = matches!(status, 408 | 429);
+        let trouble = if busy { Trouble::Busy } else { Trouble::Failing };
+        let Verdict::Later { trouble: told, after: None, .. } = verdict else { panic!("{status}: {verdict:?}") };
+        assert_eq!(told, trouble, "{status}");
     }
 }
 
@@ -88,6 +91,8 @@ async fn a_collector_that_is_not_there_may_be_there_later_and_the_log_will_say_w
     let agent = "fra-1".parse().unwrap();
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let http = Http::new(format!("http://{closed}/v1/metrics").parse().unwrap(), agent).unwrap();
-    let Verdict::Later { after: None, why } = http.post(&batch()).await else { panic!("not refused for good") };
+    let Verdict::Later { trouble: Trouble::Failing, after: None, why } = http.post(&batch()).await else {
+        panic!("not refused for good")
+    };
     assert!(why.contains("refused"), "{why}");
 }

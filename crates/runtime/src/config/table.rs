@@ -57,6 +57,24 @@ impl<'a> Table<'a> {
         read
     }
 
+    /// The values of a key that must be there: one, or a list of at least one. `None`: a fault was reported for each that does not
+    /// fit.
+    pub fn required_some<T>(&mut self, key: &'static str, kind: Kind<T>) -> Option<Vec<T>> {
+        let Some(DeValue::Array(items)) = self.get(key).map(Spanned::get_ref) else {
+            return self.required(key, kind).map(|one| vec![one]);
+        };
+        self.asked.push(key);
+        if items.is_empty() {
+            self.refuse(key, "found []", &format!("allowed: {}, or several in a list", kind.allowed));
+            return None;
+        }
+        let read: Vec<_> = items.iter().map(|item| (kind.read)(item.get_ref())).collect();
+        for (place, item) in items.iter().enumerate().filter(|(place, _)| read[*place].is_none()) {
+            self.refuse_item(key, place, &self.found(item), &format!("allowed: {}", kind.allowed));
+        }
+        read.into_iter().collect()
+    }
+
     /// A table inside this one.
     pub fn table<T>(&mut self, key: &'static str, build: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Option<T> {
         self.asked.push(key);
@@ -84,6 +102,13 @@ impl<'a> Table<'a> {
     pub fn refuse(&self, key: &str, found: &str, allowed: &str) {
         let span = self.get(key).map_or(self.header.clone(), Spanned::span);
         self.report(span, key, found, allowed);
+    }
+
+    /// The same of one value in a list.
+    pub fn refuse_item(&self, key: &str, place: usize, found: &str, allowed: &str) {
+        let item = self.get(key).and_then(|list| list.get_ref().as_array()?.get(place));
+        let span = item.map_or(self.header.clone(), Spanned::span);
+        self.report_at(span, &format!("{}[{place}]", self.path_of(key)), found, allowed);
     }
 
     fn descend<T>(
