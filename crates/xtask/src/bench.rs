@@ -4,6 +4,7 @@
 mod agent;
 mod arena;
 mod crash;
+mod ingest;
 mod net;
 mod probes;
 mod program;
@@ -16,6 +17,7 @@ use clap::ValueEnum;
 
 use crate::cargo;
 use crate::setup;
+use crate::web;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
@@ -23,6 +25,8 @@ enum Bench {
     Probes,
     /// Whether anything acknowledged is lost, doubled or altered when agents and collector are killed again and again
     Crash,
+    /// What a histogram costs that is taken: against Prometheus and `VictoriaMetrics`
+    Ingest,
 }
 
 #[derive(clap::Args)]
@@ -44,6 +48,8 @@ pub(crate) struct Options {
     /// Whom and when: another seed is another run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    ingest: ingest::Options,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -56,5 +62,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if is_asked(Bench::Crash) {
         crash::run(options.kills, options.seed)?;
     }
+    if is_asked(Bench::Ingest) {
+        setup::ensure(&setup::TO_BENCH)?;
+        take_in(options)?;
+    }
     Ok(())
+}
+
+fn take_in(options: &Options) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        // The load of a whole fleet is encoded here: by a program that is optimized too.
+        let ingest::Options { series, windows } = options.ingest;
+        let (runs, series) = (format!("--runs={}", options.runs), format!("--series={series}"));
+        let (bench, windows) = (["--", "bench", "ingest"], format!("--windows={windows}"));
+        let run = ["run", "--release", "--locked", "--package=xtask"];
+        return cargo::run(&[&run[..], &bench, &[&runs, &series, &windows]].concat());
+    }
+    web::build()?;
+    cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector"])?;
+    ingest::run(options.runs, options.ingest)
 }

@@ -18,13 +18,15 @@ pub(crate) const TO_TEST: [Tool; 7] = [
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
 ];
-pub(crate) const TO_BENCH: [Tool; 6] = [
+pub(crate) const TO_BENCH: [Tool; 8] = [
     ("fping", "fping"),
     ("irtt", "irtt"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("prometheus", "prometheus"),
     ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"),
     ("taskset", "util-linux"),
+    ("victoria-metrics", "victoria-metrics"),
 ];
 
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {

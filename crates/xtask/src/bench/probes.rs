@@ -73,7 +73,7 @@ fn addresses(count: usize) -> impl Iterator<Item = String> {
 }
 
 /// At nearest rank.
-fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
+pub(super) fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(((values.len() as f64 * q).ceil() as usize).max(1) - 1).copied()
 }

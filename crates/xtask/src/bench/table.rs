@@ -7,6 +7,8 @@ use std::fmt;
 pub(super) enum Goal {
     /// At most so many times the other's.
     Times(f64),
+    /// At least so many times the other's.
+    AtLeast(f64),
     /// At most so much more than the other's.
     More(f64),
     /// Less than that, whatever the other does.
@@ -38,10 +40,17 @@ impl Line {
         Self { what: what.into(), ours, other: None, goal }
     }
 
+    /// Whether the same is compared, with the same other.
+    fn is_of(&self, line: &Self) -> bool {
+        let other = |line: &Self| line.other.map(|(name, _)| name);
+        self.what == line.what && other(self) == other(line)
+    }
+
     fn is_met(&self) -> Option<bool> {
         let other = self.other.map(|(_, value)| value);
         match self.goal {
             Goal::Times(times) => other.map(|other| self.ours <= times * other),
+            Goal::AtLeast(times) => other.map(|other| self.ours >= times * other),
             Goal::More(more) => other.map(|other| self.ours <= other + more),
             Goal::Below(bound) => Some(self.ours < bound),
             Goal::Told => None,
@@ -51,7 +60,7 @@ impl Line {
 
 impl Table {
     pub(super) fn add(&mut self, line: Line) {
-        match self.0.iter_mut().find(|runs| runs[0].what == line.what) {
+        match self.0.iter_mut().find(|runs| runs[0].is_of(&line)) {
             Some(runs) => runs.push(line),
             None => self.0.push(vec![line]),
         }
@@ -104,6 +113,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Times(times) => write!(f, "≤ {times:.2} ×"),
+            Self::AtLeast(times) => write!(f, "≥ {times:.2} ×"),
             Self::More(more) => write!(f, "≤ other + {more}"),
             Self::Below(bound) => write!(f, "< {bound}"),
             Self::Told => Ok(()),
@@ -121,10 +131,13 @@ mod tests {
         for (ours, other) in [(9.0, 10.0), (1.0, 2.0), (3.0, 4.0)] {
             table.add(Line::new("cpu", ours, ("peer", other), Goal::Times(0.5)));
             table.add(Line::new("rtt", ours, ("peer", other), Goal::More(0.0)));
+            table.add(Line::new("rtt", ours, ("another", other), Goal::AtLeast(0.75)));
             table.add(Line::alone("memory", ours, Goal::Below(3.0)));
         }
         let medians: Vec<_> = table.medians().map(|line| (line.ours, line.other, line.is_met())).collect();
-        let peer = Some(("peer", 4.0));
-        assert_eq!(medians, [(3.0, peer, Some(false)), (3.0, peer, Some(true)), (3.0, None, Some(false))]);
+        let (peer, another) = (Some(("peer", 4.0)), Some(("another", 4.0)));
+        let expected =
+            [(3.0, peer, Some(false)), (3.0, peer, Some(true)), (3.0, another, Some(true)), (3.0, None, Some(false))];
+        assert_eq!(medians, expected);
     }
 }
