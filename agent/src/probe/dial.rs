@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use telemetry::{FailureKind, Family, Series};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -174,7 +175,7 @@ enum TlsError {
 fn tls(secure: &Secure, host: &Host, alpn: &[&[u8]], roots: &mut Roots) -> Result<Tls, TlsError> {
     let name = secure.server_name.as_ref().unwrap_or(host).to_string();
     let name = ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider());
     let roots = roots.of(&secure.roots);
     let witness = Witness::new(roots.clone(), provider.clone()).map(Arc::new);
     let builder = ClientConfig::builder_with_provider(provider);
@@ -187,6 +188,13 @@ fn tls(secure: &Secure, host: &Host, alpn: &[&[u8]], roots: &mut Roots) -> Resul
     config.resumption = Resumption::disabled();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Tls { connector: TlsConnector::from(Arc::new(config)), name, witness })
+}
+
+/// With AES-128 first, as browsers have it: processors compute its SHA-256, and not the SHA-384 that rustls would rather have.
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
 }
 
 /// What opening a connection failed of.
