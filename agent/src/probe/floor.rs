@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Floor {
     sockets: Sockets,
     reflector: SocketAddr,
+    /// Nothing comes unless we ask, and ten times a second need no look at each tick.
+    asked: bool,
 }
 
 impl Floor {
@@ -33,26 +35,32 @@ impl Floor {
                 reflect(&socket, &stopping);
                 Ok::<_, io::Error>(())
             })?;
-            Ok::<_, io::Error>(Self { sockets: Sockets::inside("floor"), reflector })
+            Ok::<_, io::Error>(Self { sockets: Sockets::inside("floor"), reflector, asked: false })
         };
         open().inspect_err(|error| warn!(%error, "no reflector inside; the noise floor stays unknown")).ok()
     }
 
-    pub fn send(&self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
+    pub fn send(&mut self, order: &Order, clock: &Clock, reports: &mut Vec<Report>) -> Result<Launch, SendFault> {
+        self.asked = true;
         self.sockets.send(order, &voice::ping_request(order.token.0), self.reflector, clock, reports)
     }
 
     pub fn receive(&mut self, clock: &Clock, reports: &mut Vec<Report>) {
-        let reflector = self.reflector;
+        if !self.asked {
+            return;
+        }
+        let (reflector, before) = (self.reflector, reports.len());
         self.sockets.receive(clock, reports, |packet| {
             let Packet { bytes, peer, heard, told } = *packet;
             let token = Token(voice::parse_ping(bytes).ok().filter(|_| peer == reflector)?);
             Some(Report::Answer { token, errand: Errand::Floor, outcome: told.outcome(), heard })
         });
+        self.asked = reports.len() == before;
     }
 
+    /// `None`: nothing is awaited, and what comes all the same ends no wait.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.sockets.fd()
+        self.sockets.fd().filter(|_| self.asked)
     }
 }
 

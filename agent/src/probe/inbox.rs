@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -13,7 +14,7 @@ use super::{Order, Report};
 #[derive(Debug)]
 pub struct Inbox {
     reports: Receiver<Report>,
-    bell: Arc<EventFd>,
+    bell: Bell,
 }
 
 #[derive(Debug, Clone)]
@@ -22,26 +23,35 @@ pub struct Reporter {
     bell: Bell,
 }
 
-/// Wakes the pacer.
+/// Wakes the pacer. One that has rung and is not silenced does not ring again: that spares system calls.
 #[derive(Debug, Clone)]
-pub struct Bell(Arc<EventFd>);
+pub struct Bell {
+    event: Arc<EventFd>,
+    rung: Arc<AtomicBool>,
+}
 
 pub fn open() -> nix::Result<(Inbox, Reporter)> {
-    let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    let event = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    let bell = Bell { event, rung: Arc::default() };
     let (sender, reports) = mpsc::channel();
-    let reporter = Reporter { reports: sender, bell: Bell(bell.clone()) };
+    let reporter = Reporter { reports: sender, bell: bell.clone() };
     Ok((Inbox { reports, bell }, reporter))
 }
 
 impl Inbox {
     pub fn take(&self, reports: &mut Vec<Report>) {
-        // Silenced before the queue is read: what comes in between rings again. An error means that it had not rung.
-        self.bell.read().ok();
         reports.extend(self.reports.try_iter());
     }
 
+    /// After it ended a wait, and before the queue is read: what comes in between rings again.
+    pub fn silence(&self) {
+        // An error means that somebody else's ring is yet to come.
+        self.bell.event.read().ok();
+        self.bell.rung.swap(false, Ordering::AcqRel);
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.bell.event.as_fd()
     }
 }
 
@@ -59,8 +69,10 @@ impl Reporter {
 
 impl Bell {
     pub fn ring(&self) {
-        // It fails only when it has rung 2^64 times unheard.
-        self.0.write(1).ok();
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // It fails only when it has rung 2^64 times unheard.
+            self.event.write(1).ok();
+        }
     }
 }
 
@@ -125,7 +137,26 @@ mod tests {
         let mut reports = Vec::new();
         inbox.take(&mut reports);
         assert_eq!(reports, [Report::NotSent { token: Token(7), fault: SendFault::Busy }]);
+        assert_eq!(rung(), 1, "it is not silent yet");
+        inbox.silence();
         assert_eq!(rung(), 0);
+    }
+
+    #[test]
+    fn a_bell_that_was_silenced_rings_again() {
+        let (inbox, reporter) = open().unwrap();
+        let report = || reporter.report(Report::Malformed);
+        let rung = || Poller::new([inbox.fd()]).wait(Some(Duration::ZERO)).unwrap().count();
+        for _ in 0..2 {
+            report();
+            report();
+            assert_eq!(rung(), 1);
+            inbox.silence();
+            assert_eq!(rung(), 0);
+        }
+        let mut reports = Vec::new();
+        inbox.take(&mut reports);
+        assert_eq!(reports.len(), 4, "none is lost by it");
     }
 
     #[tokio::test(start_paused = true)]

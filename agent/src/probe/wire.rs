@@ -49,8 +49,6 @@ pub struct Wire {
     why: Why,
     inbox: Inbox,
     bell: Bell,
-    /// Tasks have reported, or the bell was rung, since the inbox was read.
-    rung: bool,
     /// The last answer to a datagram came with the kernel's stamp, so it may lie a while before it is read.
     stamped: bool,
     /// What sending alone has told.
@@ -86,25 +84,8 @@ impl Wire {
         let why = Why::default();
         let dialled = dialled(plan, source, clock, tasks, (&reporter, &why));
         let (bell, told) = (reporter.bell(), Vec::new());
-        let (floor, rung, stamped) = (None, false, false);
-        Ok(Self {
-            clock,
-            voice,
-            dns,
-            stun,
-            stamp,
-            icmp,
-            floor,
-            surge,
-            tcp,
-            dialled,
-            why,
-            inbox,
-            bell,
-            rung,
-            stamped,
-            told,
-        })
+        let (floor, stamped) = (None, false);
+        Ok(Self { clock, voice, dns, stun, stamp, icmp, floor, surge, tcp, dialled, why, inbox, bell, stamped, told })
     }
 
     /// From now on it has a reflector inside.
@@ -126,16 +107,19 @@ impl Wire {
         self.bell.clone()
     }
 
-    /// Waits until something is heard, the bell rings, or it is time. Datagrams that the kernel stamps do not end a short
-    /// wait: they are read after it, which spares a wake-up for each.
+    /// Waits until something is heard, the bell rings, or it is time. What tasks report, and datagrams that the kernel stamps,
+    /// were measured elsewhere and do not end a short wait: they are read after it, which spares a wake-up for each.
     pub fn wait_until(&mut self, moment: Option<Mono>) -> io::Result<()> {
         let timeout = moment.map(|moment| moment.since(self.clock.mono()));
-        let unread = self.stamped && timeout.is_some_and(|timeout| timeout <= UNREAD);
+        let short = timeout.is_some_and(|timeout| timeout <= UNREAD);
+        let bell = (!short).then(|| self.inbox.fd());
         let floor = self.floor.as_ref().and_then(Floor::fd);
         let datagrams = [self.voice.fd(), self.dns.fd(), self.stun.fd(), self.stamp.fd(), self.icmp.fd(), floor];
-        let datagrams = datagrams.into_iter().flatten().filter(|_| !unread);
-        let fds = std::iter::once(self.inbox.fd()).chain(datagrams);
-        self.rung |= Poller::new(fds).wait(timeout)?.any(|place| place == 0);
+        let datagrams = datagrams.into_iter().flatten().filter(|_| !(short && self.stamped));
+        let heard = Poller::new(bell.into_iter().chain(datagrams)).wait(timeout)?.any(|place| place == 0);
+        if heard && !short {
+            self.inbox.silence();
+        }
         Ok(())
     }
 }
@@ -151,7 +135,7 @@ impl Prober for Wire {
             Errand::Stamp(_) => return self.stamp.send(&order, &self.clock, &mut self.told),
             Errand::Icmp(_) => return self.icmp.send(&order, &self.clock, &mut self.told),
             Errand::Floor => {
-                let floor = self.floor.as_ref().ok_or(SendFault::NoSocket)?;
+                let floor = self.floor.as_mut().ok_or(SendFault::NoSocket)?;
                 return floor.send(&order, &self.clock, &mut self.told);
             }
             Errand::Nowhere => {
@@ -181,9 +165,7 @@ impl Prober for Wire {
             _ => None,
         };
         self.stamped = heard[datagrams..].iter().rev().find_map(stamp).unwrap_or(self.stamped);
-        if std::mem::take(&mut self.rung) {
-            self.inbox.take(heard);
-        }
+        self.inbox.take(heard);
     }
 }
 
