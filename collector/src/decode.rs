@@ -77,18 +77,7 @@ fn read_within(limit: usize, length: usize, decoder: impl Read) -> Result<Cow<'s
 
 /// Who sends, from the first resource of an inflated body.
 pub fn sender(body: &[u8]) -> Result<Resource, DecodeError> {
-    struct First<'a>(Option<&'a [u8]>);
-    impl<'a> Visitor<'a> for First<'a> {
-        fn resource(&mut self, attributes: &'a [u8]) {
-            self.0.get_or_insert(attributes);
-        }
-        fn point(&mut self, _: walk::Point<'a>) {}
-        fn bad_point(&mut self, _: &'a str, _: Cow<'a, [u8]>, _: BadPoint) {}
-        fn other(&mut self, _: &'a str) {}
-    }
-    let mut first = First(None);
-    walk::walk(body, &mut first)?;
-    labels::resource(first.0.unwrap_or_default()).map_err(DecodeError::Resource)
+    labels::resource(walk::first_resource(body)?).map_err(DecodeError::Resource)
 }
 
 impl Catalog {
@@ -141,7 +130,7 @@ impl Catalog {
 struct Reading<'c> {
     catalog: &'c mut Catalog,
     /// Of the resource whose points come now.
-    sender: Result<Resource, BadLabels>,
+    sender: Result<Arc<Resource>, BadLabels>,
     points: Vec<Point>,
     certificates: Vec<Certificate>,
     losing_ports: Vec<LosingPorts>,
@@ -151,7 +140,7 @@ struct Reading<'c> {
 
 impl<'a> Visitor<'a> for Reading<'_> {
     fn resource(&mut self, attributes: &'a [u8]) {
-        self.sender = labels::resource(attributes);
+        self.sender = labels::resource(attributes).map(Arc::new);
     }
 
     fn point(&mut self, point: walk::Point<'a>) {

@@ -80,6 +80,12 @@ pub fn walk<'a>(body: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<(), Ma
     })
 }
 
+/// The attributes of the first resource, without a look at what comes after them.
+pub fn first_resource(body: &[u8]) -> Result<&[u8], Malformed> {
+    let resource_metrics = first_bytes(body, 1)?.unwrap_or_default();
+    Ok(first_bytes(resource_metrics, 1)?.unwrap_or_default())
+}
+
 fn walk_resource<'a>(message: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<(), Malformed> {
     visitor.resource(first_bytes(message, 1)?.unwrap_or_default());
     each(message, |number, field| match (number, field) {
@@ -129,18 +135,14 @@ fn walk_metric<'a>(message: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<
 
 fn walk_number<'a>(metric: &'a str, message: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<(), Malformed> {
     let (mut begin, mut end, mut value) = (Wall::default(), Wall::default(), None);
-    each(message, |number, field| {
-        match (number, field) {
-            (2, Field::Fixed64(nanos)) => begin = Wall(nanos),
-            (3, Field::Fixed64(nanos)) => end = Wall(nanos),
-            (4, Field::Fixed64(bits)) => value = Some(f64::from_bits(bits)),
-            (6, Field::Fixed64(bits)) => value = Some(bits.cast_signed() as f64),
-            _ => {}
-        }
-        Ok(())
+    let attributes = gather(message, 7, |number, field| match (number, field) {
+        (2, Field::Fixed64(nanos)) => begin = Wall(nanos),
+        (3, Field::Fixed64(nanos)) => end = Wall(nanos),
+        (4, Field::Fixed64(bits)) => value = Some(f64::from_bits(bits)),
+        (6, Field::Fixed64(bits)) => value = Some(bits.cast_signed() as f64),
+        _ => {}
     })?;
     if let Some(value) = value {
-        let attributes = attributes(message, 7)?;
         visitor.point(Point { metric, attributes, begin, end, value: Value::Number(value) });
     }
     Ok(())
@@ -152,20 +154,16 @@ fn walk_exponential<'a>(
     delta: bool,
     visitor: &mut impl Visitor<'a>,
 ) -> Result<(), Malformed> {
-    let attributes = attributes(message, 1)?;
     let mut point = Exponential::default();
-    each(message, |number, field| {
-        match (number, field) {
-            (2, Field::Fixed64(nanos)) => point.begin = Wall(nanos),
-            (3, Field::Fixed64(nanos)) => point.end = Wall(nanos),
-            (4, Field::Fixed64(count)) => point.count = count,
-            (6, Field::Varint(scale)) => point.scale = zigzag(scale),
-            (7, Field::Fixed64(zeros)) => point.zeros = zeros,
-            (8, Field::Bytes(buckets)) => point.positive = buckets,
-            (9, Field::Bytes(buckets)) => point.negative = buckets,
-            _ => {}
-        }
-        Ok(())
+    let attributes = gather(message, 1, |number, field| match (number, field) {
+        (2, Field::Fixed64(nanos)) => point.begin = Wall(nanos),
+        (3, Field::Fixed64(nanos)) => point.end = Wall(nanos),
+        (4, Field::Fixed64(count)) => point.count = count,
+        (6, Field::Varint(scale)) => point.scale = zigzag(scale),
+        (7, Field::Fixed64(zeros)) => point.zeros = zeros,
+        (8, Field::Bytes(buckets)) => point.positive = buckets,
+        (9, Field::Bytes(buckets)) => point.negative = buckets,
+        _ => {}
     })?;
     let checked = if delta { point.check()? } else { Err(BadPoint::Cumulative) };
     match checked {
@@ -217,15 +215,18 @@ impl Exponential<'_> {
 
 /// The buckets that hold something.
 fn buckets(message: &[u8]) -> Result<Result<Vec<Bucket>, BadPoint>, Malformed> {
-    let mut offset = 0;
+    let (mut offset, mut room) = (0, 0);
     each(message, |number, field| {
-        if let (1, Field::Varint(value)) = (number, field) {
-            offset = zigzag(value);
+        match (number, field) {
+            (1, Field::Varint(value)) => offset = zigzag(value),
+            // A byte that is not zero is a count that is not, or a part of one.
+            (2, Field::Bytes(packed)) => room += packed.iter().filter(|byte| **byte != 0).count(),
+            _ => {}
         }
         Ok(())
     })?;
     let mut seen = 0_usize;
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(room.min(MAX_BUCKETS));
     let mut fits = true;
     let mut count = |value: u64| {
         let index = i32::try_from(seen).ok().and_then(|seen| offset.checked_add(seen));
@@ -256,14 +257,24 @@ fn buckets(message: &[u8]) -> Result<Result<Vec<Bucket>, BadPoint>, Malformed> {
 /// All fields of that number, one after the other as they stand. They are neighbours in every encoder that we know, so that
 /// nothing is copied; where they are not, they are gathered.
 pub(super) fn attributes(message: &[u8], wanted: u32) -> Result<Cow<'_, [u8]>, Malformed> {
+    gather(message, wanted, |_, _| {})
+}
+
+/// The same, in one pass with a look at the other fields.
+fn gather<'a>(
+    message: &'a [u8],
+    wanted: u32,
+    mut visit_other: impl FnMut(u32, Field<'a>),
+) -> Result<Cow<'a, [u8]>, Malformed> {
     let mut fields = Fields::of(message);
-    let mut run: Cow<'_, [u8]> = Cow::Borrowed(&[]);
+    let mut run: Cow<'a, [u8]> = Cow::Borrowed(&[]);
     let mut run_end = 0;
     loop {
         let begin = message.len() - fields.rest().len();
-        let Some((number, _)) = fields.next()? else { return Ok(run) };
+        let Some((number, field)) = fields.next()? else { return Ok(run) };
         let end = message.len() - fields.rest().len();
         if number != wanted {
+            visit_other(number, field);
             continue;
         }
         run = match run {
