@@ -221,8 +221,13 @@ impl Cell {
         let from = (now - policy.health.recent).slot(policy.window);
         self.families.values_mut().for_each(|family| family.forget(rings, now));
         self.families.retain(|_, family| !family.vantages.is_empty());
-        self.recent = rings.merge(self.series(), from, Wall(u64::MAX));
-        let mut verdicts: Vec<_> = self.families.values_mut().map(|family| family.judge(rings, policy, now)).collect();
+        self.recent = Seen::default();
+        let mut verdicts = Vec::new();
+        for family in self.families.values_mut() {
+            let recent = rings.merge(family.series(), from, Wall(u64::MAX));
+            verdicts.push(family.judge(rings, (from, &recent), policy, now));
+            self.recent.merge(&recent);
+        }
         // A family that is no longer probed says nothing about one that is.
         if verdicts.iter().any(|(state, _)| state.is_known()) {
             verdicts.retain(|(state, _)| state.is_known());
@@ -259,9 +264,8 @@ impl FamilyCell {
         self.vantages.values().flat_map(|vantage| vantage.series.iter().copied())
     }
 
-    fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) -> (State, Reason) {
-        let from = (now - policy.health.recent).slot(policy.window);
-        let recent = rings.merge(self.series(), from, Wall(u64::MAX));
+    /// By what it saw from there on.
+    fn judge(&mut self, rings: &Rings, (from, recent): (Wall, &Seen), policy: &Policy, now: Wall) -> (State, Reason) {
         if now.since(recent.newest) > policy.stale_after() {
             self.raised = None;
             return (State::Stale, Reason::Silent { since: recent.newest });
@@ -270,7 +274,7 @@ impl FamilyCell {
         if samples < needed {
             return (State::Unknown, Reason::FewSamples { samples, needed });
         }
-        let verdict = self.loss(rings, policy, now, &recent).or_else(|| self.slowness(rings, from));
+        let verdict = self.loss(rings, policy, now, recent).or_else(|| self.slowness(rings, (from, recent)));
         self.raised = verdict.as_ref().map(|(state, _)| *state);
         verdict.unwrap_or((State::Ok, Reason::AsUsual))
     }
@@ -314,10 +318,9 @@ impl FamilyCell {
         losing.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
-    fn slowness(&self, rings: &Rings, from: Wall) -> Option<(State, Reason)> {
+    fn slowness(&self, rings: &Rings, recent: (Wall, &Seen)) -> Option<(State, Reason)> {
         let factor = if self.raised == Some(State::Slow) { SLOW_CLEAR } else { 1.0 };
-        let series: Vec<_> = self.series().collect();
-        slower(rings, &series, from, factor).map(|slower| (State::Slow, Reason::SlowerThanUsual(slower)))
+        slower(rings, self.series(), recent, factor).map(|slower| (State::Slow, Reason::SlowerThanUsual(slower)))
     }
 }
 

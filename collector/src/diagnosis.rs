@@ -76,7 +76,8 @@ fn judge(rings: &Rings, series: &[SeriesId], from: Wall) -> Option<Verdict> {
         let most = newest.failures.iter().max_by_key(|(_, count)| **count);
         return most.map(|(kind, _)| Verdict::Failing(*kind));
     }
-    Some(slower(rings, series, from, 1.0).map_or(Verdict::Ok, Verdict::Slow))
+    let recent = rings.merge(series.iter().copied(), from, Wall(u64::MAX));
+    Some(slower(rings, series.iter().copied(), (from, &recent), 1.0).map_or(Verdict::Ok, Verdict::Slow))
 }
 
 impl Diagnosis {

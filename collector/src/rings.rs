@@ -110,11 +110,15 @@ impl Rings {
 
     /// Everything that these series saw in slots that begin in `[from, until)`.
     pub fn merge(&self, series: impl IntoIterator<Item = SeriesId>, from: Wall, until: Wall) -> Seen {
-        let mut seen = Seen::default();
+        let (mut seen, mut replies) = (Seen::default(), Vec::new());
         for ring in series.into_iter().map(|id| self.get(id)) {
             seen.newest = seen.newest.max(ring.newest);
-            ring.slots.iter().filter(|slot| slot.begin >= from && slot.begin < until).for_each(|slot| seen.add(slot));
+            for slot in ring.slots.iter().filter(|slot| slot.begin >= from && slot.begin < until) {
+                replies.push(&slot.replies);
+                seen.fail(&slot.failures);
+            }
         }
+        seen.replies = Histogram::total(&replies);
         seen
     }
 
@@ -182,7 +186,8 @@ impl Ring {
         while self.slots.front().is_some_and(|slot| slot.begin < horizon) {
             self.slots.pop_front();
         }
-        let index = self.slots.partition_point(|slot| slot.begin < begin);
+        // Nearly always it is the newest slot, or comes after it.
+        let index = self.slots.len() - self.slots.iter().rev().take_while(|slot| slot.begin >= begin).count();
         if self.slots.get(index).is_none_or(|slot| slot.begin != begin) {
             self.slots.insert(index, Slot { begin, ..Slot::default() });
         }
@@ -234,9 +239,20 @@ impl Seen {
         self.replies.mean_difference().map(|seconds| seconds * 1e3)
     }
 
+    /// Adds what others saw.
+    pub fn merge(&mut self, other: &Self) {
+        self.replies.merge(&other.replies);
+        self.fail(&other.failures);
+        self.newest = self.newest.max(other.newest);
+    }
+
     fn add(&mut self, slot: &Slot) {
         self.replies.merge(&slot.replies);
-        for (kind, count) in &slot.failures {
+        self.fail(&slot.failures);
+    }
+
+    fn fail(&mut self, failures: &BTreeMap<FailureKind, u64>) {
+        for (kind, count) in failures {
             *self.failures.entry(*kind).or_default() += count;
         }
     }

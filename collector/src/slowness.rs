@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use telemetry::Wall;
 
-use crate::rings::{Rings, SeriesId};
+use crate::rings::{Rings, Seen, SeriesId};
 
 /// p50 above the usual one by this ratio and by this much.
 const RATIO: f64 = 0.30;
@@ -17,10 +17,15 @@ pub struct Slower {
     pub usual_ms: f64,
 }
 
-/// Whether these series, together, are slower from there on than before, by `factor` of the thresholds.
-pub fn slower(rings: &Rings, series: &[SeriesId], from: Wall, factor: f64) -> Option<Slower> {
-    let p50_ms = rings.merge(series.iter().copied(), from, Wall(u64::MAX)).quantile_ms(0.5)?;
-    let before = rings.merge(series.iter().copied(), Wall::default(), from);
+/// Whether these series, together, are slower in what they saw from there on than before, by `factor` of the thresholds.
+pub fn slower(
+    rings: &Rings,
+    series: impl IntoIterator<Item = SeriesId>,
+    (from, recent): (Wall, &Seen),
+    factor: f64,
+) -> Option<Slower> {
+    let p50_ms = recent.quantile_ms(0.5)?;
+    let before = rings.merge(series, Wall::default(), from);
     let usual_ms = before.quantile_ms(0.5)?;
     let slow = before.samples() >= BASELINE_SAMPLES && p50_ms > usual_ms + (usual_ms * RATIO).max(MS) * factor;
     slow.then_some(Slower { p50_ms, usual_ms })

@@ -87,6 +87,26 @@ impl Histogram {
         self.buckets = merged(&self.buckets, other);
     }
 
+    /// All of them merged, at once: their buckets are sorted, not copied again for each.
+    pub fn total(all: &[&Self]) -> Self {
+        let scale = all.iter().filter(|it| !it.buckets.is_empty()).map(|it| it.scale).min().unwrap_or(SCALE);
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(all.iter().map(|it| it.buckets.len()).sum());
+        for it in all {
+            let shift = it.scale.saturating_sub(scale).clamp(0, 31);
+            buckets.extend(it.buckets.iter().map(|bucket| Bucket { index: bucket.index >> shift, ..*bucket }));
+        }
+        buckets.sort_unstable_by_key(|bucket| bucket.index);
+        buckets.dedup_by(|next, kept| {
+            let same = next.index == kept.index;
+            if same {
+                kept.count = kept.count.saturating_add(next.count);
+            }
+            same
+        });
+        let zeros = all.iter().fold(0, |zeros: u32, it| zeros.saturating_add(it.zeros));
+        Self { scale, zeros, buckets }
+    }
+
     /// The value at nearest rank `⌈q · n⌉`, or `None` when there are none.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
@@ -275,6 +295,19 @@ mod tests {
             for q in QUANTILES {
                 assert_near(merged.quantile(q).unwrap(), exact_quantile(&samples, q), 0.0025);
             }
+        }
+
+        #[test]
+        fn a_total_is_what_merging_one_after_the_other_gives(
+            parts in vec((-2..=SCALE, 0..3_u32, vec((-50..50, 0..3_u32), 0..8)), 0..8),
+        ) {
+            let parts: Vec<_> = parts.into_iter().map(|(scale, zeros, buckets)| {
+                let buckets: std::collections::BTreeMap<_, _> = buckets.into_iter().collect();
+                Histogram::from_buckets(scale, zeros, buckets.into_iter().map(|(index, count)| Bucket { index, count }))
+            }).collect();
+            let mut merged = Histogram::default();
+            parts.iter().for_each(|part| merged.merge(part));
+            prop_assert_eq!(Histogram::total(&parts.iter().collect::<Vec<_>>()), merged);
         }
 
         #[test]
