@@ -184,7 +184,7 @@ impl Cost {
 fn the_log_says_the_same_again(world: &World, mut served: BTreeMap<(String, String), String>) {
     let mut state = State::default();
     let log = Log::open(&world.data_dir()).unwrap();
-    log.replay(log.first(), |entry: Entry| {
+    log.replay(log.first(), log.next(), |entry: Entry| {
         for effect in state.apply(&entry) {
             let Effect::Hint(hint) = effect else { continue };
             let again = serde_json::to_string(&*hint).unwrap();
