@@ -1,9 +1,11 @@
 //! Probes in flight: each ends exactly once, by its reply, a failure, its timeout, or as missed through a fault of ours. What
 //! is heard of no probe in flight is noise, and is told with its reason.
 
+mod past;
+
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use runtime::Mono;
@@ -14,11 +16,10 @@ use crate::plan::{Errand, ProbeIndex};
 use crate::probe::{Heard, Launch, Order, Report, RoundTrip, Sample, SendFault, Token, Way};
 use crate::schedule::Due;
 
+use past::{Fate, Past};
+
 /// How long a task may be behind with its report before we stop waiting.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How many ended probes are remembered, so that a late answer is told from a double and from one that nobody asked for.
-const REMEMBERED: usize = if cfg!(test) { 8 } else { 65_536 };
 
 /// One probe that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub enum Noise {
     Late,
     Double,
     Unasked,
-    /// The right number from the wrong place, or to the wrong question.
+    /// The right number from the wrong place, or to the wrong question, whether or not an answer is still awaited.
     Stranger,
     Malformed,
 }
@@ -131,6 +132,18 @@ impl Flights {
     pub fn token_beside(&mut self) -> Token {
         self.last = self.last.wrapping_add(1);
         Token(self.last)
+    }
+
+    /// A token of which somebody else hears the answer. What comes when they no longer listen is late.
+    pub fn token_lent(&mut self, errand: Errand) -> Token {
+        let token = self.token_beside();
+        self.past.remember(token, errand, Fate::TimedOut);
+        token
+    }
+
+    /// They had their answer: another one is a double.
+    pub fn replied_beside(&mut self, token: Token, errand: Errand) {
+        self.past.remember(token, errand, Fate::Replied);
     }
 
     pub fn begin(&mut self, due: Due, order: Order, launch: Launch, standing: Standing, now: Mono) {
@@ -226,7 +239,7 @@ impl Flights {
         outcome: Outcome,
         heard: Heard,
     ) -> (Option<Ended>, Option<Noise>) {
-        let Some(flight) = self.out.get(&token) else { return (None, Some(self.past.explain(token))) };
+        let Some(flight) = self.out.get(&token) else { return (None, Some(self.past.explain(token, errand))) };
         if flight.order.errand != errand {
             return (None, Some(Noise::Stranger));
         }
@@ -244,11 +257,11 @@ impl Flights {
     }
 
     fn end(&mut self, token: Token, end: End, fate: Fate) -> Option<Ended> {
-        let Flight { due, order: Order { way, .. }, standing, .. } = self.out.remove(&token)?;
+        let Flight { due, order: Order { way, errand, .. }, standing, .. } = self.out.remove(&token)?;
         if let Some(out) = self.of_probe.get_mut(&due.probe) {
             *out -= 1;
         }
-        self.past.remember(token, fate);
+        self.past.remember(token, errand, fate);
         Some(Ended { due, way, standing, end })
     }
 }
@@ -266,44 +279,6 @@ fn forget_ended(heap: &mut BinaryHeap<Reverse<(Mono, Token)>>, out: &HashMap<Tok
 
 fn timeout(after: Duration) -> End {
     End::Counted(Outcome::Failure(FailureKind::Timeout), after)
-}
-
-/// How the last [`REMEMBERED`] probes ended.
-#[derive(Debug, Default)]
-struct Past {
-    fates: HashMap<Token, Fate>,
-    order: VecDeque<Token>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Replied,
-    TimedOut,
-    Other,
-}
-
-impl Past {
-    fn remember(&mut self, token: Token, fate: Fate) {
-        if self.order.len() == REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.fates.remove(&oldest);
-        }
-        self.fates.insert(token, fate);
-        self.order.push_back(token);
-    }
-
-    /// What an answer to that token is. A late one is late once; then it is a double.
-    fn explain(&mut self, token: Token) -> Noise {
-        match self.fates.get_mut(&token) {
-            Some(fate @ Fate::TimedOut) => {
-                *fate = Fate::Replied;
-                Noise::Late
-            }
-            Some(Fate::Replied) => Noise::Double,
-            Some(Fate::Other) | None => Noise::Unasked,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Pacer {
         let Self { flights, trains, wellness, beside, tally, .. } = self;
         let missed = trains.send(now, |train, due| {
             let Train { errand, timeout, way, .. } = *train;
-            let token = flights.token_beside();
+            let token = flights.token_lent(errand);
             let sent = prober.send(Order { token, errand, timeout, way }).map(|launch| launch.sent().unwrap_or(now));
             if let Ok(sent) = sent {
                 tally.sent(trains::PROBE);
@@ -221,7 +221,13 @@ impl Pacer {
         let mut heard = std::mem::take(&mut self.heard);
         prober.heard(&mut heard);
         for report in heard.drain(..) {
-            if self.wellness.hear(&report) || self.trains.hear(&report) {
+            if self.wellness.hear(&report) {
+                continue;
+            }
+            if self.trains.hear(&report) {
+                if let Report::Answer { token, errand, .. } = report {
+                    self.flights.replied_beside(token, errand);
+                }
                 continue;
             }
             let (ended, noise) = self.flights.settle(report);

@@ -81,7 +81,7 @@ pub struct Aspect {
 pub struct ProbeIndex(pub u32);
 
 /// What to ask, and whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Errand {
     VoicePing(SocketAddr),
     VoiceDiscovery(SocketAddr),

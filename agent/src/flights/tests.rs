@@ -80,6 +80,18 @@ fn an_answer_after_the_timeout_is_late_and_a_second_one_a_double() {
 }
 
 #[test]
+fn an_answer_from_elsewhere_is_a_strangers_also_after_the_timeout() {
+    let mut flights = Flights::new(7);
+    let token = launched(&mut flights, at(0));
+    flights.expire(at(1000)).unwrap();
+    let stranger = Errand::VoicePing("192.0.2.66:50000".parse().unwrap());
+    let heard = Heard::ByPacer { at: at(1100), kernel: None };
+    let from_elsewhere = Report::Answer { token, errand: stranger, outcome: Outcome::Reply, heard };
+    assert_eq!(flights.settle(from_elsewhere), (None, Some(Noise::Stranger)));
+    assert_eq!(flights.settle(answer(token, at(1200), None)), (None, Some(Noise::Late)));
+}
+
+#[test]
 fn an_answer_read_late_counts_by_its_stamp() {
     let mut flights = Flights::new(7);
     let (slow, stalled) = (launched(&mut flights, at(0)), launched(&mut flights, at(1)));

@@ -328,6 +328,34 @@ fn a_train_is_a_sample_for_each_packet_in_the_slot_it_was_due_in() {
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let fate = prop_oneof![
         4 => (0..2000_u64).prop_map(|millis| Fate::Reply { millis }),
+#[test]
+fn what_comes_of_a_train_when_it_is_over_is_late_a_double_or_a_strangers() {
+    let probe =
+        "kind = \"voice\"\nevery = \"1h\"\ndiscovery_every = \"1h\"\ntrain_every = \"10s\"\ntrain_packets = 2\n";
+    let mut bench = Bench::probing(0, "192.0.2.1:50000", probe, vec![Fate::Lost]);
+    while bench.network.sent.len() < 2 {
+        bench.tick_at(bench.now.mono + Duration::from_millis(5));
+    }
+    let [first, second] = bench.network.sent[..] else { panic!("more than a train") };
+    let elsewhere = Errand::VoicePing("192.0.2.66:50000".parse().unwrap());
+    // The first one is answered in time and then again, the second only after more than twice its timeout.
+    for (order, from, millis) in [
+        (first, elsewhere, 1),
+        (first, first.errand, 2),
+        (first, first.errand, 9000),
+        (second, elsewhere, 9000),
+        (second, second.errand, 9001),
+    ] {
+        let at = bench.now.mono + Duration::from_millis(millis);
+        let heard = Heard::ByPacer { at, kernel: None };
+        let answer = Report::Answer { token: order.token, errand: from, outcome: Outcome::Reply, heard };
+        bench.network.coming.push((at, answer));
+    }
+    bench.run_until(bench.now.mono + Duration::from_millis(9500));
+    let noise = |reason: &str| bench.metered(&format!("isochrone_agent_noise_total{{reason=\"{reason}\"}}"));
+    assert_eq!(["stranger", "late", "double"].map(noise), [2, 1, 1]);
+}
+
         2 => Just(Fate::Lost),
         1 => Just(Fate::Unreachable),
         1 => Just(Fate::NotSent),
