@@ -25,7 +25,8 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub due: Due,
-    pub way: Way,
+    /// `None`: it left from a port that is nobody's way.
+    pub way: Option<Way>,
     pub standing: Standing,
     pub end: End,
 }
@@ -110,6 +111,7 @@ pub struct Flights {
 struct Flight {
     due: Due,
     order: Order,
+    way: Option<Way>,
     launch: Launch,
     standing: Standing,
 }
@@ -153,7 +155,7 @@ impl Flights {
         };
         *self.of_probe.entry(due.probe).or_default() += 1;
         self.deadlines.push(Reverse((deadline, order.token)));
-        self.out.insert(order.token, Flight { due, order, launch, standing });
+        self.out.insert(order.token, Flight { due, order, way: Some(order.way), launch, standing });
     }
 
     /// Have [`Self::overdue`] tell when this one, of those on the wire, has waited so long.
@@ -188,6 +190,12 @@ impl Flights {
     pub fn settle(&mut self, report: Report) -> (Option<Ended>, Option<Noise>) {
         match report {
             Report::Malformed => (None, Some(Noise::Malformed)),
+            Report::OtherPort { token } => {
+                if let Some(flight) = self.out.get_mut(&token) {
+                    flight.way = None;
+                }
+                (None, None)
+            }
             Report::Failed { token, kind, after } => {
                 let end = End::Counted(Outcome::Failure(kind), after);
                 (self.end(token, end, Fate::Other), None)
@@ -257,7 +265,7 @@ impl Flights {
     }
 
     fn end(&mut self, token: Token, end: End, fate: Fate) -> Option<Ended> {
-        let Flight { due, order: Order { way, errand, .. }, standing, .. } = self.out.remove(&token)?;
+        let Flight { due, order: Order { errand, .. }, way, standing, .. } = self.out.remove(&token)?;
         if let Some(out) = self.of_probe.get_mut(&due.probe) {
             *out -= 1;
         }

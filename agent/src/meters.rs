@@ -18,6 +18,7 @@ pub struct Instruments {
     missed: Counter<u64>,
     noise: Counter<u64>,
     stamps_refused: Counter<u64>,
+    other_ports: Counter<u64>,
     confirms: Counter<u64>,
     suspects: Counter<u64>,
     unfolded: Counter<u64>,
@@ -61,6 +62,11 @@ impl Instruments {
                 "isochrone.agent.stamps.refused",
                 "{packet}",
                 "Packets whose kernel stamp lay before the send or after the read.",
+            ),
+            other_ports: counter(
+                "isochrone.agent.ports.other",
+                "{probe}",
+                "Probes from a port that the kernel chose: their own had a connection to there.",
             ),
             confirms: counter("isochrone.agent.confirm", "{burst}", "Suspicions, by what became of them."),
             suspects: counter("isochrone.agent.suspect", "{probe}", "Probes that ended while this agent was unwell."),
@@ -128,6 +134,10 @@ impl Instruments {
         if count > 0 {
             self.stamps_refused.add(count, &[]);
         }
+    }
+
+    pub fn other_port(&self) {
+        self.other_ports.add(1, &[]);
     }
 
     pub fn suspicion(&self, fate: Suspicion) {

@@ -231,6 +231,9 @@ impl Pacer {
                 continue;
             }
             let (ended, noise) = self.flights.settle(report);
+            if matches!(report, Report::OtherPort { .. }) {
+                self.tally.other_port();
+            }
             if let Some(noise) = noise {
                 self.tally.noise(noise);
             }
@@ -268,11 +271,11 @@ impl Pacer {
     fn learn(&mut self, ended: &Ended, outcome: Outcome, took: Duration, now: Mono) {
         let Ended { due: Due { probe, .. }, way, standing, .. } = *ended;
         let (failed, errand) = (outcome != Outcome::Reply, self.plan.get(probe).toward());
-        if errand.has_ports() && standing != Standing::Suspect {
+        if let Some(way) = way.filter(|_| errand.has_ports() && standing != Standing::Suspect) {
             self.ports.count(probe, way, failed, now);
         }
         match standing {
-            Standing::Regular if failed && errand.is_datagram() => self.doubt(probe, way, now),
+            Standing::Regular if failed && errand.is_datagram() => self.doubt(probe, way.unwrap_or_default(), now),
             Standing::Regular if !failed => self.confirm.replied(probe, took),
             Standing::Confirming if self.confirm.ended(probe, Some(failed)) => {
                 self.tally.suspicion(Suspicion::Confirmed);

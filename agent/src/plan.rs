@@ -187,12 +187,12 @@ impl Planned {
 impl Errand {
     /// Whether it is one small packet, which may be repeated at once to confirm a failure.
     pub fn is_datagram(self) -> bool {
-        matches!(self, Self::Icmp(_)) || self.has_ports()
+        matches!(self, Self::Icmp(_) | Self::VoicePing(_) | Self::Stun(_) | Self::Stamp(_) | Self::Dns(..))
     }
 
     /// Whether its source ports are ours to choose.
     pub fn has_ports(self) -> bool {
-        matches!(self, Self::VoicePing(_) | Self::Stun(_) | Self::Stamp(_) | Self::Dns(..))
+        matches!(self, Self::Tcp(_) | Self::VoicePing(_) | Self::Stun(_) | Self::Stamp(_) | Self::Dns(..))
     }
 
     /// The same, elsewhere.

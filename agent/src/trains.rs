@@ -111,7 +111,9 @@ impl Trains {
     pub fn hear(&mut self, report: &Report) -> bool {
         let token = match report {
             Report::Answer { token, .. } | Report::Failed { token, .. } => *token,
-            Report::Phased { .. } | Report::NotSent { .. } | Report::Malformed => return false,
+            Report::Phased { .. } | Report::NotSent { .. } | Report::OtherPort { .. } | Report::Malformed => {
+                return false;
+            }
         };
         let train = self.under_way.iter_mut().find_map(|train| {
             let place = *train.of_token.get(&token)?;
@@ -124,7 +126,7 @@ impl Trains {
             Report::Answer { heard, outcome: Outcome::Reply, .. } => train.back(place, *heard),
             Report::Answer { outcome: Outcome::Failure(kind), .. } => train.failed(place, *kind, Duration::ZERO),
             Report::Failed { kind, after, .. } => train.failed(place, *kind, *after),
-            Report::Phased { .. } | Report::NotSent { .. } | Report::Malformed => {}
+            Report::Phased { .. } | Report::NotSent { .. } | Report::OtherPort { .. } | Report::Malformed => {}
         }
         true
     }
@@ -205,7 +207,7 @@ impl Train {
         });
         // The jitter first: the last phase says whether a probe got what it went for.
         let samples = jitter.into_iter().chain(samples).collect();
-        Ended { due: self.due, way: self.way, standing: Standing::Regular, end: End::Phased(samples, None) }
+        Ended { due: self.due, way: Some(self.way), standing: Standing::Regular, end: End::Phased(samples, None) }
     }
 }
 

@@ -65,7 +65,7 @@ fn a_probe_times_out_at_its_deadline_and_not_before() {
     let ended = flights.expire(at(1101)).unwrap();
     assert_eq!(
         ended,
-        Ended { due: due(0, at(100)), way: Way(3), standing: Standing::Regular, end: timeout(millis(1001)) }
+        Ended { due: due(0, at(100)), way: Some(Way(3)), standing: Standing::Regular, end: timeout(millis(1001)) }
     );
     assert_eq!(flights.expire(at(9999)), None);
 }
@@ -128,6 +128,15 @@ fn what_answers_no_probe_of_ours_is_told_by_its_reason() {
         "none of them ended the probe"
     );
     assert_eq!(noise(&mut flights, answer(token, at(21), None)), Some(Noise::Double));
+}
+
+#[test]
+fn what_left_from_another_port_than_its_ways_counts_for_none() {
+    let mut flights = Flights::new(7);
+    let [moved, stayed] = [launched(&mut flights, at(0)), launched(&mut flights, at(1))];
+    assert_eq!(flights.settle(Report::OtherPort { token: moved }), (None, None));
+    let mut way = |token| flights.settle(answer(token, at(20), None)).0.unwrap().way;
+    assert_eq!((way(moved), way(stayed)), (None, Some(Way(3))));
 }
 
 #[test]

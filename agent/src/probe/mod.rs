@@ -96,6 +96,8 @@ pub enum Report {
     Failed { token: Token, kind: FailureKind, after: Duration },
     /// It had several phases, and each of them ended like this. A handshake among them was shown certificates.
     Phased { token: Token, samples: Vec<Sample>, not_after: Option<UnixSeconds> },
+    /// It is on its way from a port of the kernel's choice, since its own was in use. Its end is yet to be told.
+    OtherPort { token: Token },
     /// A task could not send it.
     NotSent { token: Token, fault: SendFault },
     /// A packet that answers nothing we could have asked.

@@ -80,7 +80,9 @@ impl Wire {
             let probe = move |order| surge::probe(order, client.clone(), clock);
             Some(desk("surge-ping", tasks, &reporter, probe))
         });
-        let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, source, clock));
+        let connected = families(|errand| if let Errand::Tcp(to) = errand { Some(to.ip()) } else { None });
+        let (sources, beside) = (Arc::new(tcp::Sources::open(&connected, source)), reporter.clone());
+        let tcp = desk("tcp", tasks, &reporter, move |order| tcp::probe(order, sources.clone(), clock, beside.clone()));
         let why = Why::default();
         let dialled = dialled(plan, source, clock, tasks, (&reporter, &why));
         let (bell, told) = (reporter.bell(), Vec::new());

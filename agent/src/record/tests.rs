@@ -30,7 +30,7 @@ fn due(series: u32, millis: u64) -> Due {
 }
 
 fn ended(due: Due, end: End) -> Ended {
-    Ended { due, way: Way(0), standing: Standing::Regular, end }
+    Ended { due, way: Some(Way(0)), standing: Standing::Regular, end }
 }
 
 fn counted(due: Due, outcome: Outcome) -> Ended {
