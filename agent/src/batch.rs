@@ -79,7 +79,7 @@ pub fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct Assembler {
     plan: Plan,
-    /// Those that were met; the recorder bounds how many there are.
+    /// Those that were met beside the plan's own; the recorder bounds how many there are.
     subjects: BTreeMap<(ProbeIndex, Arc<Aspect>, Standing), Arc<Subject>>,
     certificates: BTreeMap<ProbeIndex, Known>,
     sender: Sender,
@@ -171,8 +171,13 @@ impl Assembler {
         }
         let fold = |(outcome, durations)| (outcome, self.scratch.fold(durations));
         let outcomes = durations.into_iter().map(fold).collect();
-        let named = || self.plan.get(probe).subject_of(&aspect, standing);
-        let subject = self.subjects.entry((probe, aspect.clone(), standing)).or_insert_with(named).clone();
+        let planned = self.plan.get(probe);
+        let subject = if planned.is_own(&aspect, standing) {
+            planned.subject.clone()
+        } else {
+            let named = || planned.subject_of(&aspect, standing);
+            self.subjects.entry((probe, aspect.clone(), standing)).or_insert_with(named).clone()
+        };
         Measured { subject, window: Window { begin, end, outcomes } }
     }
 }

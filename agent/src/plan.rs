@@ -35,9 +35,10 @@ pub struct Planned {
     /// The address in it is that of [`Self::place`] when it is fixed.
     toward: Errand,
     place: Place,
-    pub dial: Option<Dial>,
+    /// What few probes have is elsewhere: there may be ten thousand without.
+    pub dial: Option<Box<Dial>>,
     /// What a DNS server is asked.
-    pub question: Option<Question>,
+    pub question: Option<Box<Question>>,
     /// Of so many packets, where it is one.
     pub train: Option<u16>,
     pub every: Duration,
@@ -171,9 +172,14 @@ impl Planned {
         Aspect { phase: self.phase, labels: self.subject.series.labels.clone() }
     }
 
+    /// Whether that is what it measures by its own phase.
+    pub fn is_own(&self, aspect: &Aspect, standing: Standing) -> bool {
+        standing == Standing::Regular && aspect.phase == self.phase && aspect.labels == self.subject.series.labels
+    }
+
     /// Whose points those of an aspect are.
     pub fn subject_of(&self, aspect: &Aspect, standing: Standing) -> Arc<Subject> {
-        if standing == Standing::Regular && *aspect == self.aspect() {
+        if self.is_own(aspect, standing) {
             return self.subject.clone();
         }
         let mut subject = Subject::clone(&self.subject);
@@ -236,13 +242,13 @@ fn planned(config: &Config, target: &Target, at: &At) -> Vec<Planned> {
         let port = probe.kind.port(&target.endpoint);
         let dial = asked.purpose.map(|purpose| {
             let (host, port) = (target.endpoint.host.clone(), port.unwrap_or_default());
-            Dial { host, port, pinned: fixed.filter(|_| by_name), resolver: config.resolver, purpose }
+            Box::new(Dial { host, port, pinned: fixed.filter(|_| by_name), resolver: config.resolver, purpose })
         });
         let toward = (asked.errand)(fixed.unwrap_or(unspecified), port.unwrap_or_default());
         let place = place.clone();
         let address = target.endpoint.host.to_string();
         let subject = Arc::new(Subject { series, address, port, transport: asked.transport });
-        let question = if let ProbeKind::Dns(question) = &probe.kind { Some(question.clone()) } else { None };
+        let question = if let ProbeKind::Dns(question) = &probe.kind { Some(Box::new(question.clone())) } else { None };
         let (phase, every, train, timeout) = (asked.phase, asked.every, asked.train, probe.timeout);
         let cron = probe.cron.clone();
         let confirms_per_second = target.confirms_per_second;

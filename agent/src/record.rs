@@ -198,7 +198,9 @@ impl Handover {
 impl Open {
     fn slot(&mut self, begin: Wall) -> &mut Slot {
         let place = self.slots.iter().position(|slot| slot.begin == begin).unwrap_or_else(|| {
-            self.slots.push(Slot { begin, in_flight: 0, gathered: Vec::new() });
+            // Most probes have one series and one slot at a time: room for four of each would be the greater part of them.
+            self.slots.reserve_exact(1);
+            self.slots.push(Slot { begin, in_flight: 0, gathered: Vec::with_capacity(1) });
             self.slots.len() - 1
         });
         &mut self.slots[place]
@@ -242,6 +244,7 @@ impl Open {
         });
         let (_, failures) = &mut self.failures[place];
         let in_a_row = *failures;
+            self.failures.reserve_exact(1);
         *failures = match outcome {
             Outcome::Reply => 0,
             Outcome::Failure(_) => in_a_row + 1,

@@ -83,7 +83,7 @@ fn known(addresses: &[&str]) -> Addresses {
 fn told(plan: &Plan) -> Vec<String> {
     let told = |planned: &Planned| {
         let Series { probe, family, labels, .. } = &planned.subject.series;
-        let to = match (planned.errand(), &planned.dial) {
+        let to = match (planned.errand(), planned.dial.as_deref()) {
             (Errand::Tcp(to), _) => to.to_string(),
             (_, Some(Dial { pinned: Some(address), .. })) => format!("pinned {address}"),
             (Errand::Dial(_), _) => "looked up".to_owned(),

@@ -33,7 +33,7 @@ impl Dns {
             _ => None,
         });
         let asks = |planned: &crate::plan::Planned| match planned.toward() {
-            Errand::Dns(_, probe) => Some((probe, planned.question.clone()?)),
+            Errand::Dns(_, probe) => Some((probe, planned.question.as_deref()?.clone())),
             _ => None,
         };
         let questions = plan.probes().iter().filter_map(asks).collect();
