@@ -1,7 +1,7 @@
 //! The only writer of [`State`]: recovers it from the log, folds what becomes durable, and publishes what follows.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -30,6 +30,7 @@ pub struct Core {
     state: Arc<RwLock<State>>,
     board: Arc<ArcSwap<Board>>,
     told: watch::Sender<()>,
+    is_beyond: Arc<AtomicBool>,
     /// Up to where the log is folded.
     folded: Position,
     keep: Keep,
@@ -78,6 +79,7 @@ pub struct Snapshots {
     state: Arc<RwLock<State>>,
     board: Arc<ArcSwap<Board>>,
     told: watch::Receiver<()>,
+    is_beyond: Arc<AtomicBool>,
 }
 
 impl Core {
@@ -92,8 +94,9 @@ impl Core {
         };
         log.replay(from, folded, |entry| drop(state.apply(&entry)))?;
         let hints = state.hints();
+        let is_beyond = Arc::new(AtomicBool::new(state.tally.beyond_points > 0));
         let (state, told) = (Arc::new(RwLock::new(state)), watch::Sender::new(()));
-        let core = Self { state, board: Arc::default(), told, folded, keep };
+        let core = Self { state, board: Arc::default(), told, is_beyond, folded, keep };
         core.publish(hints);
         Ok(core)
     }
@@ -103,7 +106,8 @@ impl Core {
     }
 
     pub fn snapshots(&self) -> Snapshots {
-        Snapshots { state: Arc::clone(&self.state), board: Arc::clone(&self.board), told: self.told.subscribe() }
+        let (state, board) = (Arc::clone(&self.state), Arc::clone(&self.board));
+        Snapshots { state, board, told: self.told.subscribe(), is_beyond: Arc::clone(&self.is_beyond) }
     }
 
     /// Where the log goes on.
@@ -153,7 +157,12 @@ impl Core {
     }
 
     fn fold(&self, entry: &Entry) {
-        let effects = self.state.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let effects = state.apply(entry);
+        if state.tally.beyond_points > 0 {
+            self.is_beyond.store(true, Ordering::Relaxed);
+        }
+        drop(state);
         if !effects.is_empty() {
             self.publish(effects);
         }
@@ -187,6 +196,11 @@ impl Rendered {
 impl Snapshots {
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the fold ever refused a new series: as long as not, nobody need look which it would.
+    pub fn is_beyond(&self) -> bool {
+        self.is_beyond.load(Ordering::Relaxed)
     }
 
     pub fn board(&self) -> Arc<Board> {

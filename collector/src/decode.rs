@@ -250,7 +250,8 @@ fn is_ours(metric: &str) -> bool {
 }
 
 impl Refused {
-    fn add(&mut self, metric: &str, why: &dyn Display) {
+    /// One more point of that metric.
+    pub fn add(&mut self, metric: &str, why: &dyn Display) {
         self.points += 1;
         if self.points == 1 {
             let metric: String = metric.chars().take(64).collect();

@@ -119,6 +119,15 @@ pub enum Fault {
     Broken,
 }
 
+impl Batch {
+    /// The newest time that it tells of: a batch that comes again tells of the same.
+    pub fn made(&self) -> Wall {
+        let reports = self.reports.iter().filter_map(|report| report.vitals.at);
+        let seen = self.certificates.iter().map(|it| it.seen).chain(self.losing_ports.iter().map(|it| it.seen));
+        reports.chain(seen).chain(self.points.iter().map(|point| point.end)).max().unwrap_or_default()
+    }
+}
+
 /// What is known of a batch without opening it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {

@@ -114,7 +114,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     meters::observe_outbox(&meters, &snapshots);
     let gate = Gate::new(config.limits.waiting, clock);
     meters::observe_gate(&meters, &gate);
-    let (unpack, unpacker) = Unpack::new(appender.clone(), clock, config.limits);
+    let (unpack, unpacker) = Unpack::new(appender.clone(), snapshots.clone(), clock, config.limits);
     let ingest = Ingest::new(gate, unpack, Arc::clone(&alarm), config.limits, &meters);
     tasks.thread("unpack", move || {
         unpacker.run();

@@ -151,12 +151,22 @@ pub fn observe(meters: &Meters, snapshots: &Snapshots, log: &Appender) {
     meter
         .u64_observable_counter("isochrone.fold.batches")
         .with_unit("{batch}")
-        .with_description("Batches counted, and batches that had been counted before.")
+        .with_description(
+            "Batches by what became of them; retired: of boots that are over, which may have been counted.",
+        )
         .with_callback(move |it| {
             let tally = state.state().tally;
             it.observe(tally.batches, &[KeyValue::new("outcome", "counted")]);
             it.observe(tally.repeated_batches, &[KeyValue::new("outcome", "repeated")]);
+            it.observe(tally.retired_batches, &[KeyValue::new("outcome", "retired")]);
         })
+        .build();
+    let state = snapshots.clone();
+    meter
+        .u64_observable_counter("isochrone.fold.beyond_certificates")
+        .with_unit("{certificate}")
+        .with_description("Certificates of new probes beyond the bounds, which are not kept.")
+        .with_callback(move |it| it.observe(state.state().tally.beyond_certificates, &[]))
         .build();
 }
 

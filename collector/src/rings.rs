@@ -67,6 +67,15 @@ pub enum Added {
     Beyond,
 }
 
+/// Beyond which a new series is not kept, by its key in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bound {
+    #[error("[limits] series_per_agent = {0}")]
+    SeriesPerAgent(usize),
+    #[error("[limits] agents = {0}")]
+    Agents(usize),
+}
+
 /// Several slots of several series, merged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
@@ -78,7 +87,7 @@ pub struct Seen {
 impl Rings {
     /// Adds a point to its slot.
     pub fn add(&mut self, point: &Point, width: Duration, once: Once, bounds: Bounds) -> Added {
-        if self.is_beyond(&point.series, bounds) {
+        if self.bound_on(&point.series, bounds).is_some() {
             return Added::Beyond;
         }
         let id = self.id_of(&point.series);
@@ -89,6 +98,16 @@ impl Rings {
         }
         slot.add(point);
         Added::Counted(id)
+    }
+
+    /// What keeps points of that series out.
+    pub fn bound_on(&self, series: &Arc<Series>, bounds: Bounds) -> Option<Bound> {
+        let bound = match self.of_agent.get(&series.agent) {
+            Some(count) if *count >= bounds.series_per_agent => Bound::SeriesPerAgent(bounds.series_per_agent),
+            None if self.of_agent.len() >= bounds.agents => Bound::Agents(bounds.agents),
+            _ => return None,
+        };
+        (!self.ids.contains_key(series)).then_some(bound)
     }
 
     pub fn get(&self, id: SeriesId) -> &Ring {
@@ -131,14 +150,6 @@ impl Rings {
             }
         }
         slots
-    }
-
-    fn is_beyond(&self, series: &Arc<Series>, bounds: Bounds) -> bool {
-        !self.ids.contains_key(series)
-            && match self.of_agent.get(&series.agent) {
-                Some(count) => *count >= bounds.series_per_agent,
-                None => self.of_agent.len() >= bounds.agents,
-            }
     }
 
     fn id_of(&mut self, series: &Arc<Series>) -> SeriesId {

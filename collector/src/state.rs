@@ -9,15 +9,15 @@ use telemetry::{RegionName, Series, Standing, Wall};
 use crate::agents::Agents;
 use crate::alerts::Alerts;
 use crate::cells::Cells;
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Kept};
 use crate::clocks::{MOVED, Offset};
 use crate::entry::{Attempt, Batch, Entry, LosingPorts, Point};
 use crate::hints::{HintDocument, Hints, View};
 use crate::log_clock::LogClock;
-use crate::policy::Policy;
+use crate::policy::{Bounds, Policy};
 use crate::regions::Regions;
 use crate::rings::{Added, Once, Rings};
-use crate::sequences::Sequences;
+use crate::sequences::{Counted, Sequences, Stamps};
 
 /// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct State {
 pub struct Tally {
     pub batches: u64,
     pub repeated_batches: u64,
+    /// Of boots that are over, and that may have been counted.
+    pub retired_batches: u64,
     pub points: u64,
     /// Counted before, in batches without a name.
     pub repeated_points: u64,
@@ -53,6 +55,7 @@ pub struct Tally {
     pub early_points: u64,
     /// Of new series beyond the bounds.
     pub beyond_points: u64,
+    pub beyond_certificates: u64,
     /// Of agents whose clock is off: moved to where they belong.
     pub moved_points: u64,
 }
@@ -94,15 +97,20 @@ impl State {
 
     fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
         let once = if batch.origin.is_some() { Once::ByBatch } else { Once::ByPoint };
-        if batch.origin.as_ref().is_some_and(|origin| !self.sequences.count(origin)) {
-            self.tally.repeated_batches += 1;
+        let received = self.clock.read(batch.received);
+        let stamps = Stamps { made: batch.made(), received };
+        let counted = batch.origin.as_ref().map_or(Counted::First, |origin| self.sequences.count(origin, stamps));
+        match counted {
+            Counted::First => self.tally.batches += 1,
+            Counted::Repeated => self.tally.repeated_batches += 1,
+            Counted::Retired => self.tally.retired_batches += 1,
+        }
+        if counted != Counted::First {
             return Vec::new();
         }
-        self.tally.batches += 1;
-        let received = self.clock.read(batch.received);
-        let most = self.policy.as_ref().map_or(usize::MAX, |policy| policy.bounds.agents);
+        let bounds = self.policy.as_ref().map_or_else(Bounds::default, |policy| policy.bounds);
         for report in &batch.reports {
-            self.agents.heard(report, received, most);
+            self.agents.heard(report, received, bounds.agents);
             for gap in &report.vitals.gaps {
                 self.sequences.lose(&report.agent, *gap);
             }
@@ -111,7 +119,9 @@ impl State {
         let latest = self.clock.latest(batch.received) + MOVED;
         let batch = self.on_our_clock(batch, received);
         for certificate in batch.certificates.iter().filter(|it| it.seen <= latest) {
-            self.certificates.shown(certificate);
+            if self.certificates.shown(certificate, bounds) == Kept::Beyond {
+                self.tally.beyond_certificates += 1;
+            }
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {

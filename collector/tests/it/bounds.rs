@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use collector::config::Config;
 use collector::decode::Catalog;
 use collector::entry::{Encoding, Entry, Envelope};
 use collector::policy::Bounds;
+use collector::sequences::BOOTS;
 use collector::snapshot;
 use collector::state::State;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 use telemetry::{Boot, Origin, Sequence, Series, Wall};
 use tempfile::TempDir;
 
-use crate::door::{Door, batch, replies, series};
+use crate::door::{Door, batch, body_of, replies, series};
 
 fn of_target(agent: &str, target: usize) -> Series {
     Series { target: format!("target-{target}").parse().unwrap(), ..series(agent) }
@@ -87,4 +89,57 @@ fn a_point_whose_attributes_are_too_long_is_named_and_the_other_999_are_taken() 
         "{}",
         refused.why
     );
+}
+
+#[tokio::test]
+async fn whoever_sends_a_new_series_beyond_the_bounds_is_told_which_and_by_which() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    door.adopt(|policy| policy.bounds = Bounds { agents: 2, series_per_agent: 3 }).await;
+    let now = door.clock.wall();
+    let send = async |agent: &str, targets: std::ops::Range<usize>| {
+        let seen = targets.map(|target| (of_target(agent, target), replies(&[10]))).collect();
+        let (status, answer) = door.post_unnamed(batch(seen, now, now)).await;
+        door.mark().await;
+        assert_eq!(status, StatusCode::OK);
+        let told = ExportMetricsServiceResponse::decode(&*answer).unwrap().partial_success.unwrap_or_default();
+        (told.rejected_data_points, told.error_message)
+    };
+    assert_eq!(send("fra-1", 0..3).await, (0, String::new()));
+    assert_eq!(send("fra-2", 0..5).await, (0, String::new()), "nothing was beyond when it came");
+    let why = "isochrone.probe.duration: [limits] series_per_agent = 3 keeps out target-3 voice/rtt ipv4";
+    assert_eq!(send("fra-1", 0..5).await, (2, why.to_owned()));
+    let why = "isochrone.probe.duration: [limits] agents = 2 keeps out target-0 voice/rtt ipv4";
+    assert_eq!(send("fra-3", 0..1).await, (1, why.to_owned()));
+    assert_eq!(door.snapshots.state().tally.beyond_points, 2 + 2 + 1, "what was told is what the fold did");
+    door.adopt(|_| {}).await;
+    assert_eq!(send("fra-3", 0..1).await, (0, String::new()), "there is room again");
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_again_and_again_is_refused_by_name_and_nothing_that_was_counted_is_counted_again() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall();
+    let of_boot = |boot: usize| {
+        Request::post("/v1/metrics")
+            .header("content-type", "application/x-protobuf")
+            .header("isochrone-agent", "fra-1")
+            .header("isochrone-boot", format!("00000000-0000-0000-0000-{boot:012}"))
+            .header("isochrone-seq", "1")
+            .body(Body::from(body_of("fra-1", now, now)))
+            .unwrap()
+    };
+    for boot in 1..=BOOTS {
+        assert_eq!(door.ask(of_boot(boot)).await.0, StatusCode::OK);
+    }
+    door.mark().await;
+    let (status, headers, problem) = door.ask(of_boot(BOOTS + 1)).await;
+    let problem: serde_json::Value = serde_json::from_slice(&problem).unwrap();
+    assert_eq!((status, &problem["code"]), (StatusCode::TOO_MANY_REQUESTS, &"boots".into()), "{problem}");
+    assert_eq!(headers["retry-after"], "60");
+    let meters = door.text("/metrics").await;
+    assert!(meters.contains("isochrone_ingest_refused_total{reason=\"boots\"} 1"), "{meters}");
+    for boot in [1, BOOTS] {
+        assert_eq!(door.ask(of_boot(boot)).await.0, StatusCode::OK, "what is known is acknowledged again");
+    }
+    assert_eq!(door.samples().await, 3 * BOOTS as u64);
 }

@@ -17,6 +17,7 @@ use collector::entry::{Entry, Record};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters;
+use collector::policy::Policy;
 use collector::snapshot::Snapshots;
 use collector::unpack::{Unpack, Unpacker};
 use futures_util::StreamExt as _;
@@ -60,11 +61,11 @@ impl Door {
         let meters = Meters::new("test");
         let waiting = Room { batches: 20, bytes: 10_000_000 };
         let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500, waiting };
-        let (unpack, unpacker) = Unpack::new(log.clone(), clock, limits);
+        let snapshots = core.snapshots();
+        let (unpack, unpacker) = Unpack::new(log.clone(), snapshots.clone(), clock, limits);
         let gate = Gate::new(waiting, clock);
         meters::observe_gate(&meters, &gate);
         let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
-        let snapshots = core.snapshots();
         let router = api::router(ingest, snapshots.clone(), meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
@@ -81,11 +82,7 @@ impl Door {
             shutdown,
             dir: Some(dir),
         };
-        let policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
-        let at = clock.wall();
-        let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
-        door.log.append(&Record::Config(at, policy), entry).await.unwrap();
-        door.mark().await;
+        door.adopt(|_| {}).await;
         door
     }
 
@@ -141,8 +138,13 @@ impl Door {
 
     /// The configuration without that target, in the log.
     pub(crate) async fn drop_target(&self, target: &str) {
+        self.adopt(|policy| drop(policy.targets.remove(target).unwrap())).await;
+    }
+
+    /// The configuration, changed, in the log.
+    pub(crate) async fn adopt(&self, change: impl FnOnce(&mut Policy)) {
         let mut policy = Config::load(Path::new("../config/collector.toml")).unwrap().policy;
-        policy.targets.remove(target).unwrap();
+        change(&mut policy);
         let at = self.clock.wall();
         let entry = Entry::Config { at, policy: Arc::new(policy.clone()) };
         self.log.append(&Record::Config(at, policy), entry).await.unwrap();

@@ -306,7 +306,9 @@ mod tests {
                 Histogram::from_buckets(scale, zeros, buckets.into_iter().map(|(index, count)| Bucket { index, count }))
             }).collect();
             let mut merged = Histogram::default();
-            parts.iter().for_each(|part| merged.merge(part));
+            for part in &parts {
+                merged.merge(part);
+            }
             prop_assert_eq!(Histogram::total(&parts.iter().collect::<Vec<_>>()), merged);
         }
 
