@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use runtime::{Clock, Wall};
 use telemetry::histogram::Scratch;
-use telemetry::otlp::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
+use telemetry::otlp::build::{AgentHealth, Certificate, LosingPorts, Measured, Missed, Sender, Subject, encode};
 use telemetry::{Gap, Outcome, Standing, Window};
 
 use crate::meters::Instruments;
@@ -110,13 +110,16 @@ impl Assembler {
 
     /// One batch after the other, so that only one of them is in memory in the clear.
     pub fn assemble(&mut self, handover: Handover, depth: Depth, gaps: &[Gap]) -> impl Iterator<Item = Vec<u8>> {
-        let Handover { parts, lateness, noise_floor, losing_ports, certificates, at } = handover;
+        let Handover { parts, lateness, noise_floor, losing_ports, missed, certificates, at } = handover;
         let mut certificates = self.news_of(certificates, at);
         let mut lateness = self.scratch.fold(lateness);
         let mut noise_floor = self.scratch.fold(noise_floor);
         let subject = |probe| self.plan.get(probe).subject.clone();
         let losing = |(probe, share)| LosingPorts { subject: subject(probe), share, seen: at };
         let mut losing_ports: Vec<_> = losing_ports.into_iter().map(losing).collect();
+        let missed =
+            missed.into_iter().map(|((probe, reason), count)| Missed { subject: subject(probe), reason, count });
+        let mut missed: Vec<_> = missed.collect();
         let mut parts = parts.into_iter();
         std::iter::from_fn(move || {
             let parts = parts.by_ref().take(WINDOWS_IN_A_BATCH);
@@ -128,6 +131,7 @@ impl Assembler {
                 lateness: std::mem::take(&mut lateness),
                 noise_floor: std::mem::take(&mut noise_floor),
                 losing_ports: std::mem::take(&mut losing_ports),
+                missed: std::mem::take(&mut missed),
                 certificates: std::mem::take(&mut certificates),
                 spool_batches: depth.batches,
                 spool_bytes: depth.bytes,

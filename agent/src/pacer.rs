@@ -101,8 +101,9 @@ impl Pacer {
         while let Some(due) = self.schedule.pop(now) {
             self.launch(due, now.mono, prober);
         }
-        let skipped = self.schedule.take_skipped();
-        self.missed(Miss::Skipped, skipped);
+        for (probe, count) in self.schedule.take_skipped() {
+            self.missed(probe, Miss::Skipped, count);
+        }
         self.send_trains(now.mono, prober);
         self.hear(now, prober);
         while let Some(ended) = self.flights.expire(now.mono) {
@@ -159,7 +160,7 @@ impl Pacer {
             self.recorder.begin(due);
             return;
         }
-        let Some(token) = self.flights.token(due.probe) else { return self.missed(Miss::Crowded, 1) };
+        let Some(token) = self.flights.token(due.probe) else { return self.missed(due.probe, Miss::Crowded, 1) };
         let order = Order { token, errand: planned.errand(), timeout: planned.timeout, way };
         match prober.send(order) {
             Ok(launch) => {
@@ -175,7 +176,7 @@ impl Pacer {
                 }
                 self.recorder.begin(due);
             }
-            Err(fault) => self.missed(Miss::NotSent(fault), 1),
+            Err(fault) => self.missed(due.probe, Miss::NotSent(fault), 1),
         }
     }
 
@@ -194,7 +195,7 @@ impl Pacer {
             }
             Err(fault) => {
                 self.confirm.ended(probe, None);
-                self.missed(Miss::NotSent(fault), 1);
+                self.missed(probe, Miss::NotSent(fault), 1);
             }
         }
     }
@@ -212,8 +213,8 @@ impl Pacer {
             }
             (token, sent)
         });
-        if let Some((count, fault)) = missed {
-            self.missed(Miss::NotSent(fault), count);
+        for (probe, fault) in missed {
+            self.missed(probe, Miss::NotSent(fault), 1);
         }
     }
 
@@ -230,10 +231,10 @@ impl Pacer {
                 }
                 continue;
             }
-            let (ended, noise) = self.flights.settle(report);
             if matches!(report, Report::OtherPort { .. }) {
                 self.tally.other_port();
             }
+            let (ended, noise) = self.flights.settle(report);
             if let Some(noise) = noise {
                 self.tally.noise(noise);
             }
@@ -248,7 +249,7 @@ impl Pacer {
     fn end(&mut self, mut ended: Ended, now: Mono) {
         let probe = ended.due.probe;
         if let End::Missed(miss) = ended.end {
-            self.missed(miss, 1);
+            self.missed(probe, miss, 1);
         } else {
             self.tally.ended(&ended.end);
             if ended.standing == Standing::Regular && self.wellness.is_unwell(now) {
@@ -291,12 +292,10 @@ impl Pacer {
         }
     }
 
-    /// Every miss is counted; each reason is logged once.
-    fn missed(&mut self, miss: Miss, count: u64) {
-        if count == 0 {
-            return;
-        }
+    /// Every miss is counted, of the agent and of its probe; each reason is logged once.
+    fn missed(&mut self, probe: ProbeIndex, miss: Miss, count: u64) {
         self.tally.missed(miss, count);
+        *self.beside.missed.entry((probe, miss.as_str())).or_default() += count;
         if self.told.insert(miss.as_str()) {
             warn!(reason = miss.as_str(), %miss, "probes are missed; told once, counted always");
         }

@@ -51,6 +51,8 @@ pub struct Handover {
     pub noise_floor: Vec<Duration>,
     /// Of probes of which that is news: the share of source ports that lose.
     pub losing_ports: BTreeMap<ProbeIndex, f64>,
+    /// Probes that say nothing, with our own reason.
+    pub missed: BTreeMap<(ProbeIndex, &'static str), u64>,
     /// What handshakes were shown since then, the last of each probe.
     pub certificates: BTreeMap<ProbeIndex, Shown>,
     pub at: Wall,
@@ -190,6 +192,9 @@ impl Handover {
         self.lateness.extend(more.lateness);
         self.noise_floor.extend(more.noise_floor);
         self.losing_ports.extend(more.losing_ports);
+        for (what, count) in more.missed {
+            *self.missed.entry(what).or_default() += count;
+        }
         self.certificates.extend(more.certificates);
         self.at = more.at;
     }
@@ -239,12 +244,12 @@ impl Open {
         }
         let phase = self.series[series].aspect.phase;
         let place = self.failures.iter().position(|(known, _)| *known == phase).unwrap_or_else(|| {
+            self.failures.reserve_exact(1);
             self.failures.push((phase, 0));
             self.failures.len() - 1
         });
         let (_, failures) = &mut self.failures[place];
         let in_a_row = *failures;
-            self.failures.reserve_exact(1);
         *failures = match outcome {
             Outcome::Reply => 0,
             Outcome::Failure(_) => in_a_row + 1,

@@ -40,14 +40,14 @@ pub struct Schedule {
     /// Of those that have a cron expression.
     firings: BTreeMap<ProbeIndex, Firings>,
     next: BinaryHeap<Reverse<(Mono, ProbeIndex)>>,
-    skipped: u64,
+    skipped: BTreeMap<ProbeIndex, u64>,
 }
 
 impl Schedule {
     pub fn start(cadences: Vec<Cadence>, now: Now) -> Self {
         let first = |(index, cadence): (usize, &Cadence)| Reverse((cadence.first(now), ProbeIndex(index as u32)));
         let next = cadences.iter().enumerate().map(first).collect();
-        Self { cadences, firings: BTreeMap::new(), next, skipped: 0 }
+        Self { cadences, firings: BTreeMap::new(), next, skipped: BTreeMap::new() }
     }
 
     pub fn of_plan(probes: &[Planned], now: Now) -> Self {
@@ -77,7 +77,9 @@ impl Schedule {
             if let Some(firings) = self.firings.get_mut(&probe) {
                 let Fired { due, skipped } = firings.take(at, now);
                 *head = Reverse((firings.look(now), probe));
-                self.skipped += skipped;
+                if skipped > 0 {
+                    *self.skipped.entry(probe).or_default() += skipped;
+                }
                 let Some((at, wall)) = due else { continue };
                 return Some(Due { probe, at, wall });
             }
@@ -85,7 +87,9 @@ impl Schedule {
             let behind = nanos(now.mono.since(at)) / nanos(every);
             let at = Mono(at.0 + behind * nanos(every));
             *head = Reverse((at + every, probe));
-            self.skipped += behind;
+            if behind > 0 {
+                *self.skipped.entry(probe).or_default() += behind;
+            }
             return Some(Due { probe, at, wall: now.wall_at(at) });
         }
         None
@@ -96,8 +100,8 @@ impl Schedule {
         self.next.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// How many sends were skipped since this was last asked.
-    pub fn take_skipped(&mut self) -> u64 {
+    /// How many sends of which probe were skipped since this was last asked.
+    pub fn take_skipped(&mut self) -> BTreeMap<ProbeIndex, u64> {
         std::mem::take(&mut self.skipped)
     }
 
@@ -194,7 +198,7 @@ mod tests {
                     sent[due.probe.0 as usize].push(due);
                 }
             }
-            assert_eq!(schedule.take_skipped(), 0);
+            assert!(schedule.take_skipped().is_empty());
             sent
         };
         let [usual, _] = sent("");
@@ -239,7 +243,7 @@ mod tests {
                     prop_assert_eq!(due.wall.0 - START.wall.0, due.at.0 - START.mono.0);
                 }
                 sent += dues.len() as u64;
-                skipped += schedule.take_skipped();
+                skipped += schedule.take_skipped().values().sum::<u64>();
                 let deadlines = first.iter().filter(|&&first| first <= now.mono.0);
                 let expected: u64 = deadlines.map(|first| (now.mono.0 - first) / every + 1).sum();
                 prop_assert_eq!(sent + skipped, expected);

@@ -9,7 +9,7 @@ use telemetry::{FailureKind, Label, Labels, Outcome, Standing};
 
 use crate::config::TRAIN_APART;
 use crate::flights::{End, Ended};
-use crate::plan::{Aspect, Errand, Planned, TRAIN};
+use crate::plan::{Aspect, Errand, Planned, ProbeIndex, TRAIN};
 use crate::probe::{Heard, Report, Sample, SendFault, Token, Way};
 use crate::schedule::Due;
 
@@ -82,14 +82,14 @@ impl Trains {
         self.under_way.push_back(train);
     }
 
-    /// Sends what is due by `send`, which makes an order of an errand that was due then, and says when it went out. How many could not be sent, and
-    /// why the last of them.
+    /// Sends what is due by `send`, which makes an order of an errand that was due then, and says when it went out. Answers what
+    /// could not be sent, and why.
     pub fn send(
         &mut self,
         now: Mono,
         mut send: impl FnMut(&Train, Mono) -> (Token, Result<Mono, SendFault>),
-    ) -> Option<(u64, SendFault)> {
-        let mut missed = None;
+    ) -> Vec<(ProbeIndex, SendFault)> {
+        let mut missed = Vec::new();
         for train in &mut self.under_way {
             while let Some(due) = train.next().filter(|due| *due <= now) {
                 match send(train, due) {
@@ -99,7 +99,7 @@ impl Trains {
                     }
                     (_, Err(fault)) => {
                         train.missed += 1;
-                        missed = Some((missed.map_or(1, |(count, _)| count + 1), fault));
+                        missed.push((train.due.probe, fault));
                     }
                 }
             }
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::names::Addresses;
-    use crate::plan::{Plan, ProbeIndex};
+    use crate::plan::Plan;
 
     fn due() -> Due {
         Due { probe: ProbeIndex(0), at: at(0), wall: Wall(0) }
@@ -265,7 +265,7 @@ mod tests {
                     tokens += 1;
                     (Token(tokens - 1), Ok(at(now)))
                 }),
-                None
+                []
             );
         }
         assert_eq!(tokens, u32::from(length));
@@ -320,7 +320,7 @@ mod tests {
     fn an_answer_from_elsewhere_is_not_the_trains() {
         let mut trains = Trains::default();
         trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 1);
-        assert_eq!(trains.send(at(0), |_, _| (Token(0), Ok(at(0)))), None);
+        assert_eq!(trains.send(at(0), |_, _| (Token(0), Ok(at(0)))), []);
         let elsewhere = Errand::VoicePing("192.0.2.9:50000".parse().unwrap());
         assert!(!trains.hear(&answer(0, elsewhere, 30)));
         assert!(!trains.hear(&answer(1, errand(), 30)));
@@ -331,7 +331,8 @@ mod tests {
     fn what_could_not_be_sent_is_missed_and_in_no_sample() {
         let mut trains = Trains::default();
         trains.begin(due(), plan().get(ProbeIndex(0)), Way(0), 2);
-        assert_eq!(trains.send(at(20), |_, _| (Token(0), Err(SendFault::Busy))), Some((2, SendFault::Busy)));
+        let missed = trains.send(at(20), |_, _| (Token(0), Err(SendFault::Busy)));
+        assert_eq!(missed, [(ProbeIndex(0), SendFault::Busy); 2]);
         let Some(Ended { end: End::Phased(samples, _), .. }) = trains.pop(at(5000)) else { panic!("it is over") };
         assert_eq!(samples, []);
     }

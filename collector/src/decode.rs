@@ -10,7 +10,7 @@ use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
 use telemetry::otlp::{
     AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, AGENT_SPOOL_GAP, PORTS_LOSING,
-    PROBE_DURATION, TLS_NOT_AFTER,
+    PROBE_DURATION, PROBE_MISSED, TLS_NOT_AFTER,
 };
 use telemetry::{AgentId, Outcome, RegionName, Series, UnixSeconds, Wall};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -194,6 +194,8 @@ impl Reading<'_> {
                 self.losing_ports.push(LosingPorts { series, share, seen: end });
                 self.vitals(sender);
             }
+            // For whoever keeps it. To us a series with less to say is one with fewer samples.
+            (PROBE_MISSED, Value::Number(_)) => {}
             (AGENT_NOISE_FLOOR, Value::Histogram(floor)) => self.said(sender, end).noise_floor = floor,
             (AGENT_LATENESS, Value::Histogram(lateness)) => self.said(sender, end).lateness = lateness,
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.said(sender, end).spool_batches = batches as u64,
@@ -238,6 +240,7 @@ enum NotTaken {
 fn is_ours(metric: &str) -> bool {
     let ours = [
         PROBE_DURATION,
+        PROBE_MISSED,
         TLS_NOT_AFTER,
         PORTS_LOSING,
         AGENT_LATENESS,

@@ -219,7 +219,10 @@ fn what_the_kernel_would_not_send_is_missed_and_in_no_window() {
     let mut bench = Bench::new(1, vec![Fate::NotSent, Fate::Unreachable]);
     bench.run_until(seconds(20));
     bench.pacer.finish(bench.now);
-    assert_eq!(counts(&bench.handed_over()), BTreeMap::from([(Outcome::Failure(FailureKind::Unreachable), 10)]));
+    let handovers = bench.handed_over();
+    assert_eq!(counts(&handovers), BTreeMap::from([(Outcome::Failure(FailureKind::Unreachable), 10)]));
+    let missed = handovers.iter().filter_map(|handover| handover.missed.get(&(ProbeIndex(0), "kernel")));
+    assert_eq!(missed.sum::<u64>(), 10);
     assert_eq!(bench.metered("isochrone_agent_probe_missed_total{reason=\"kernel\"}"), 10);
 }
 
@@ -325,9 +328,6 @@ fn a_train_is_a_sample_for_each_packet_in_the_slot_it_was_due_in() {
     assert!(sent.chunks(20).take(trains.len()).all(|train| train.iter().all(|way| *way == train[0])), "one port each");
 }
 
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    let fate = prop_oneof![
-        4 => (0..2000_u64).prop_map(|millis| Fate::Reply { millis }),
 #[test]
 fn what_comes_of_a_train_when_it_is_over_is_late_a_double_or_a_strangers() {
     let probe =
@@ -356,6 +356,9 @@ fn what_comes_of_a_train_when_it_is_over_is_late_a_double_or_a_strangers() {
     assert_eq!(["stranger", "late", "double"].map(noise), [2, 1, 1]);
 }
 
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = prop_oneof![
+        4 => (0..2000_u64).prop_map(|millis| Fate::Reply { millis }),
         2 => Just(Fate::Lost),
         1 => Just(Fate::Unreachable),
         1 => Just(Fate::NotSent),

@@ -8,14 +8,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Metric, NumberDataPoint,
-    ResourceMetrics, ScopeMetrics, metric, number_data_point,
+    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
 use super::{
     AGENT_LATENESS, AGENT_NOISE_FLOOR, AGENT_SPOOL_BATCHES, AGENT_SPOOL_BYTES, AGENT_SPOOL_GAP, PORTS_LOSING,
-    PROBE_DURATION, TLS_NOT_AFTER, attribute,
+    PROBE_DURATION, PROBE_MISSED, TLS_NOT_AFTER, attribute,
 };
 use crate::histogram::Histogram;
 use crate::names::{AgentId, RegionName};
@@ -65,6 +65,14 @@ pub struct LosingPorts {
     pub seen: Wall,
 }
 
+/// Probes of a series that were not sent, or are not known to have been, since the last batch.
+#[derive(Debug, Clone)]
+pub struct Missed {
+    pub subject: Arc<Subject>,
+    pub reason: &'static str,
+    pub count: u64,
+}
+
 /// How the agent itself fared since its last batch, and what it learned beside what it measured.
 #[derive(Debug, Clone, Default)]
 pub struct AgentHealth {
@@ -74,6 +82,7 @@ pub struct AgentHealth {
     pub noise_floor: Histogram,
     pub certificates: Vec<Certificate>,
     pub losing_ports: Vec<LosingPorts>,
+    pub missed: Vec<Missed>,
     pub spool_batches: u64,
     pub spool_bytes: u64,
     pub gaps: Vec<Gap>,
@@ -115,6 +124,17 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
         };
         metrics.push(gauge(PORTS_LOSING, "1", health.losing_ports.iter().map(share).collect()));
     }
+    if !health.missed.is_empty() {
+        let missed = |Missed { subject, reason, count }: &Missed| {
+            let mut attributes = target_attributes(subject);
+            attributes.push(text(attribute::PHASE, subject.series.phase.as_str()));
+            attributes.push(text(attribute::ERROR, reason));
+            let value = number_data_point::Value::AsInt(i64::try_from(*count).unwrap_or(i64::MAX));
+            let start_time_unix_nano = health.begin.0;
+            NumberDataPoint { start_time_unix_nano, ..number_point(health.end, value, attributes) }
+        };
+        metrics.push(sum(PROBE_MISSED, "{probe}", health.missed.iter().map(missed).collect()));
+    }
     if !health.gaps.is_empty() {
         let lost = |Gap { boot, from, to }: &Gap| {
             let batches = (to.0.saturating_sub(from.0)).saturating_add(1);
@@ -146,6 +166,12 @@ fn exponential(name: &str, data_points: Vec<ExponentialHistogramDataPoint>) -> M
 
 fn gauge(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
     let data = Some(metric::Data::Gauge(Gauge { data_points }));
+    Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
+}
+
+fn sum(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    let aggregation_temporality = AggregationTemporality::Delta as i32;
+    let data = Some(metric::Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic: true }));
     Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
 }
 

@@ -16,6 +16,9 @@ pub const TLS_NOT_AFTER: &str = "isochrone.tls.certificate.not_after";
 /// A gauge, unit `1`: the share of a probe's source ports that lose what goes out from them while the others do not. Told while
 /// it is more than nothing, and once more when it is nothing again.
 pub const PORTS_LOSING: &str = "isochrone.probe.ports.losing";
+/// A sum, delta, unit `{probe}`: probes that say nothing through a fault of the agent's own, which is their `error.type`. They are
+/// no outcomes, and nothing judges by them: a series with less to say says so.
+pub const PROBE_MISSED: &str = "isochrone.probe.missed";
 pub const AGENT_LATENESS: &str = "isochrone.agent.lateness";
 /// Round trips to a reflector inside the agent: nothing it measures is finer than these.
 pub const AGENT_NOISE_FLOOR: &str = "isochrone.agent.noise_floor";

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::build::{AgentHealth, Certificate, LosingPorts, Measured, Sender, Subject, encode};
+use super::build::{AgentHealth, Certificate, LosingPorts, Measured, Missed, Sender, Subject, encode};
 use super::labels::{self, BadLabels};
 use super::walk::{BadPoint, Malformed, Point, Value, Visitor, walk};
 use crate::histogram::{Histogram, Scratch};
@@ -229,6 +229,18 @@ fn what_samples_may_be_used_for_is_told_with_them() {
         let Series { agent, source, .. } = &measured.subject.series;
         assert_eq!(labels::series(&point.attributes, agent, source).unwrap().0, measured.subject.series);
     }
+}
+
+#[test]
+fn what_was_missed_is_a_number_beside_the_durations_and_none_of_them() {
+    let subject = measured("iad-voice-1", &[]).subject;
+    let missed = vec![Missed { subject, reason: "kernel", count: 7 }];
+    let (begin, end) = (Wall::from_secs(1000), Wall::from_secs(1010));
+    let body = encode(&sender(), &[], &AgentHealth { missed, begin, end, ..AgentHealth::default() });
+    let points = walked(&body).points;
+    let told = points.iter().find(|point| point.metric == super::PROBE_MISSED).unwrap();
+    assert_eq!((told.begin, told.end, &told.value), (begin, end, &Value::Number(7.0)));
+    assert!(points.iter().all(|point| point.metric != super::PROBE_DURATION));
 }
 
 #[test]
