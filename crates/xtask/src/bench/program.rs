@@ -89,8 +89,21 @@ impl Spent {
 }
 
 impl Program {
-    /// What it says goes to `<dir>/<name>.log`.
+    /// What it says goes to `<dir>/<name>.log`. On the measured core it waits until that is quiet.
     pub(super) fn start<A: AsRef<OsStr>>(
+        core: Core,
+        program: (&str, &Path),
+        args: impl IntoIterator<Item = A>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        if core == Core::Measured {
+            core.quieten();
+        }
+        Self::start_beside(core, program, args, dir)
+    }
+
+    /// The same beside others that were started before.
+    pub(super) fn start_beside<A: AsRef<OsStr>>(
         core: Core,
         (name, program): (&str, &Path),
         args: impl IntoIterator<Item = A>,
@@ -99,9 +112,6 @@ impl Program {
         let (name, log) = (name.to_owned(), dir.join(format!("{name}.log")));
         let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
         let out = file.try_clone().context("share the log file")?;
-        if core == Core::Measured {
-            core.quieten();
-        }
         // It also ends where the bench is killed.
         let mut command = Command::new("setpriv");
         command
@@ -128,6 +138,19 @@ impl Program {
             Ok(())
         })
         .map(|(spent, ())| spent)
+    }
+
+    /// What several spend together in so long.
+    pub(super) fn watch_all(programs: &mut [Self], length: Duration) -> anyhow::Result<Spent> {
+        let cpu = |programs: &[Self]| programs.iter().map(Self::cpu).sum::<anyhow::Result<Duration>>();
+        let (begin, before) = (Instant::now(), cpu(programs)?);
+        thread::sleep(length);
+        let (watched, after) = (begin.elapsed(), cpu(programs)?);
+        for program in programs {
+            let ended = program.child.try_wait()?.is_some();
+            anyhow::ensure!(!ended, "{} ended while it was watched:\n{}", program.name, program.log());
+        }
+        Ok(Spent { cpu: after.saturating_sub(before), watched })
     }
 
     /// What it spends while something is done.

@@ -1,6 +1,6 @@
 //! UDP round trips: our STAMP probes at our reflector, irtt at its server. Both take the time that the server needed out of
 //! the round trip. Our schedule's shortest interval is 10 ms, so 1 ms apart is ten targets at one address, by chance nearer
-//! and further apart; irtt's are even.
+//! and further apart; irtt's are even. An agent watches many targets where irtt needs a process for each: that is compared too.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -24,6 +24,19 @@ const SERVER: &str = "127.0.0.1:18112";
 const EVERY: Duration = Duration::from_millis(10);
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// The same probes, from one agent and from so many of irtt's clients.
+struct Load {
+    what: &'static str,
+    targets: u32,
+    clients: u32,
+}
+
+const LOADS: [Load; 3] = [
+    Load { what: "udp every 10ms", targets: 1, clients: 1 },
+    Load { what: "udp every 1ms", targets: 10, clients: 1 },
+    Load { what: "udp, 30 targets every 10ms each", targets: 30, clients: 30 },
+];
+
 struct Seen {
     cpu: f64,
     p50: f64,
@@ -39,10 +52,10 @@ pub(super) fn compare(arena: &Arena) -> anyhow::Result<Vec<Line>> {
         arena.dir.path(),
     )?;
     let mut lines = Vec::new();
-    for targets in [1_u32, 10] {
+    for Load { what, targets, clients } in LOADS {
         let apart = EVERY / targets;
-        let (ours, theirs) = (ours(arena, targets as usize)?, irtt(arena, apart)?);
-        let name = |what| format!("udp every {}, {what}", humantime::format_duration(apart));
+        let (ours, theirs) = (ours(arena, targets as usize)?, irtt(arena, clients, EVERY * clients / targets)?);
+        let name = |of| format!("{what}, {of}");
         lines.push(Line::new(name("CPU µs a probe"), ours.cpu, ("irtt", theirs.cpu), Goal::Times(0.1)));
         let floor = ("a bare loop", floor(apart, arena.watch)?);
         lines.push(Line::new(name("CPU µs a probe, beside a bare loop"), ours.cpu, floor, Goal::Told));
@@ -96,17 +109,33 @@ fn thread_cpu() -> anyhow::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("read a thread's CPU time")?.into())
 }
 
-fn irtt(arena: &Arena, apart: Duration) -> anyhow::Result<Seen> {
-    let file = arena.dir.path().join("irtt.json");
-    let [apart_text, length] = [apart, WARM_UP * 2 + arena.watch].map(|it| format!("{}ms", it.as_millis()));
-    let args = ["client", "-Q", "-i", &apart_text, "-d", &length, "-l", "64", "-o"].map(AsRef::as_ref);
-    let args = args.into_iter().chain([file.as_os_str(), SERVER.as_ref()]);
-    let mut client = Program::start(Core::Measured, ("irtt", "irtt".as_ref()), args, arena.dir.path())?;
+/// So many clients, each with a probe that often.
+fn irtt(arena: &Arena, clients: u32, every: Duration) -> anyhow::Result<Seen> {
+    let (every, length) =
+        (format!("{}us", every.as_micros()), format!("{}ms", (WARM_UP * 3 + arena.watch).as_millis()));
+    let mut running = Vec::new();
+    for number in 0..clients {
+        let (name, dir) = (format!("irtt-{number}"), arena.dir.path());
+        let file = dir.join(format!("{name}.json"));
+        let args = ["client", "-Q", "-i", &every, "-d", &length, "-l", "64", "-o"].map(AsRef::as_ref);
+        let args = args.into_iter().chain([file.as_os_str(), SERVER.as_ref()]);
+        let program = (name.as_str(), Path::new("irtt"));
+        running.push(if running.is_empty() {
+            Program::start(Core::Measured, program, args, dir)?
+        } else {
+            Program::start_beside(Core::Measured, program, args, dir)?
+        });
+    }
     thread::sleep(WARM_UP);
-    let spent = client.watch(arena.watch)?;
-    let (status, said) = client.end()?;
-    anyhow::ensure!(status.success(), "irtt ended with {status}:\n{said}");
-    let (mut rtts, per_second) = read(&file)?;
+    let spent = Program::watch_all(&mut running, arena.watch)?;
+    let (mut rtts, mut per_second) = (Vec::new(), 0.0);
+    for (number, client) in running.into_iter().enumerate() {
+        let (status, said) = client.end()?;
+        anyhow::ensure!(status.success(), "irtt ended with {status}:\n{said}");
+        let (its_rtts, its_pace) = read(&arena.dir.path().join(format!("irtt-{number}.json")))?;
+        rtts.extend(its_rtts);
+        per_second += its_pace;
+    }
     let cpu = spent.per_probe(per_second);
     let mut at = |q| quantile(&mut rtts, q).context("irtt told no RTT");
     Ok(Seen { cpu, p50: at(0.5)?, p99: at(0.99)? })
