@@ -103,7 +103,9 @@ fn check(path: &Path) -> ExitCode {
     let (targets, series) = (targets.len(), config.series());
     let summary =
         format!("{}: good. {agent} in {region}, {targets} targets, {series} series, to {collectors}", path.display());
-    match writeln!(io::stdout(), "{summary}") {
+    let doubts = config.doubts().into_iter().map(|doubt| format!("warning: {doubt}"));
+    let said: Vec<_> = doubts.chain([summary]).collect();
+    match writeln!(io::stdout(), "{}", said.join("\n")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

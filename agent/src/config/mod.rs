@@ -94,6 +94,9 @@ const ICMP_BY: &[(&str, IcmpBy)] = &[("own", IcmpBy::Ourselves), ("surge-ping", 
 
 const CONFIRMS_PER_SECOND: u32 = 100;
 const CONFIRMS_OF_A_TARGET: u32 = 10;
+/// By which kind of probe a collector judges a service, where its own configuration does not say otherwise. Of those that may
+/// have a cron expression.
+const JUDGED_BY: &[(&str, &str)] = &[("cdn", "http")];
 const FAMILIES: &[(&str, FamilyChoice)] = &[
     ("ipv4", FamilyChoice::One(Family::Ipv4)),
     ("ipv6", FamilyChoice::One(Family::Ipv6)),
@@ -154,6 +157,19 @@ impl Config {
         })
     }
 
+    /// What is allowed and yet hardly meant.
+    pub fn doubts(&self) -> Vec<String> {
+        let judging = |target: &Target, probe: &Probe| {
+            let judges = JUDGED_BY.contains(&(target.service.as_str(), probe.kind.as_str()));
+            (judges && probe.cron.is_some()).then(|| {
+                let (id, service, kind) = (&target.id, &target.service, probe.kind.as_str());
+                format!("{id}: {service} is judged by {kind}, which has cron: between its times nothing is known")
+            })
+        };
+        let targets = self.targets.iter();
+        targets.flat_map(|target| target.probes.iter().filter_map(move |probe| judging(target, probe))).collect()
+    }
+
     /// How many series it makes at least: one for each phase, and for each kind of connection. What targets say of themselves
     /// makes more.
     pub fn series(&self) -> usize {
@@ -207,6 +223,16 @@ impl Target {
         {
             let found = format!("found {host} without a port");
             table.refuse("address", &found, &format!("{} needs one: host:port", probe.kind.as_str()));
+        }
+        if let Some(endpoint @ Endpoint { host, port: Some(port) }) = &endpoint
+            && !probes.is_empty()
+            && probes.iter().all(|probe| probe.kind.port(endpoint).is_none())
+        {
+            table.refuse(
+                "address",
+                &format!("found port {port}, which no probe goes to"),
+                &format!("icmp takes {host} alone"),
+            );
         }
         let (id, service, region, endpoint) = (id?, service?, region?, endpoint?);
         Some(Self { id, service, region, endpoint, family, addresses, advertise, confirms_per_second, probes })

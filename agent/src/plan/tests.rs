@@ -39,7 +39,7 @@ fn a_voice_probe_with_trains_makes_a_series_of_them_too() {
 
 #[test]
 fn an_icmp_series_has_no_port_and_the_family_of_its_address() {
-    let plan = Plan::new(&config("[2001:db8::1]:443", "icmp"), &Addresses::new());
+    let plan = Plan::new(&config("[2001:db8::1]:443", "icmp\"\n[[target.probe]]\nkind = \"tcp"), &Addresses::new());
     let planned @ Planned { subject, .. } = &plan.probes()[0];
     assert_eq!((subject.port, subject.address.as_str(), subject.transport), (None, "2001:db8::1", "icmp"));
     assert_eq!((subject.series.family, planned.errand()), (Family::Ipv6, Errand::Icmp("2001:db8::1".parse().unwrap())));

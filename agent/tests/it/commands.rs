@@ -66,6 +66,26 @@ fn check_says_one_line_about_a_good_file_and_exits_64_with_every_fault_of_a_bad_
     assert_eq!(check(Path::new("/no/such/file.toml")).status.code(), Some(64));
 }
 
+#[test]
+fn check_warns_where_what_judges_a_service_comes_by_cron() {
+    let folder = TempDir::new().unwrap();
+    let said = |service: &str| {
+        let file = folder.path().join("agent.toml");
+        let text = format!(
+            "region = \"fra\"\nagent = \"fra-1\"\ncollector = \"http://127.0.0.1:1\"\n[[target]]\nid = \"iad-1\"\n\
+             service = \"{service}\"\nregion = \"iad\"\naddress = \"192.0.2.1:443\"\n\
+             [[target.probe]]\nkind = \"http\"\ncron = \"0 */5 * * * *\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let said = check(&file);
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let warning = "warning: iad-1: cdn is judged by http, which has cron: between its times nothing is known\n";
+    assert!(said("cdn").starts_with(warning));
+    assert!(!said("web").contains("warning"));
+}
+
 /// Started on a free port; its address stands in the file once it answers.
 pub(crate) async fn reflector(folder: &TempDir, listen: &str) -> (Running, String) {
     let file = folder.path().join("address");
