@@ -19,7 +19,7 @@ use telemetry::{Gap, Outcome, Standing, Window};
 use crate::meters::Instruments;
 use crate::plan::{Aspect, Plan, ProbeIndex};
 use crate::record::{Handover, Part, Shown};
-use crate::spool::{Depth, Shared};
+use crate::spool::{Depth, Offered, Shared};
 
 const GATHER: Duration = Duration::from_millis(50);
 const BEHIND: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
@@ -39,11 +39,7 @@ pub fn run(
 ) -> Result<(), Infallible> {
     while let Ok(first) = handovers.recv() {
         let gathered = gather(first, handovers, spool, clock);
-        let gaps = spool.gaps();
-        let bodies = assembler.assemble(gathered, spool.depth(), &gaps);
-        // Only memory can run out here, and then nothing helps.
-        let compressed = |body: Vec<u8>| compress(&body).expect("zstd compresses from memory to memory").into();
-        let offered = spool.offer(bodies.map(compressed).collect(), gaps, clock.wall());
+        let offered = assembler.store(gathered, spool, || clock.wall());
         tally.spool_dropped(offered.dropped);
         tally.spool_unwritten(offered.unwritten);
     }
@@ -106,6 +102,16 @@ impl Assembler {
             scratch: Scratch::default(),
             told: start,
         }
+    }
+
+    /// Makes batches of it and puts them into the spool, with what that has to tell; `now` is asked when they are ready.
+    pub fn store(&mut self, gathered: Handover, spool: &Shared, now: impl FnOnce() -> Wall) -> Offered {
+        let gaps = spool.gaps();
+        let bodies = self.assemble(gathered, spool.depth(), &gaps);
+        // Only memory can run out here, and then nothing helps.
+        let compressed = |body: Vec<u8>| compress(&body).expect("zstd compresses from memory to memory").into();
+        let bodies = bodies.map(compressed).collect();
+        spool.offer(bodies, gaps, now())
     }
 
     /// One batch after the other, so that only one of them is in memory in the clear.

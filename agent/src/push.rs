@@ -7,6 +7,7 @@
 mod http;
 mod patience;
 mod preference;
+mod turns;
 
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use telemetry::time::nanos;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use crate::meters::{Fate, Instruments};
-use crate::spool::{Batch, Lane, Shared};
+use crate::meters::Instruments;
+use crate::spool::{Batch, Shared};
 
 pub use http::{ClientError, Http};
 pub use patience::Patience;
 pub use preference::{Move, Preference, Then, Trouble, Why};
+pub use turns::{Turn, Turns};
 
 /// From the shutdown on; what has not gone by then stays behind.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -68,52 +70,49 @@ pub async fn run(
 }
 
 async fn deliver(spool: &Shared, collectors: &[impl Collector], tally: &Instruments) {
-    let (began, mut preference) = (Instant::now(), Preference::new(collectors.len()));
+    let (began, mut turns) = (Instant::now(), Turns::new(collectors.len()));
     let now = || Mono(nanos(began.elapsed()));
-    let mut patience = Patience::default();
     let mut points_refused = String::new();
-    let mut lane = Lane::Newest;
-    while let Some(batch) = spool.next(lane).await {
-        let span = info_span!(target: SPANS, "push", sequence = batch.name.sequence.0, bytes = batch.body.len());
-        let collector = &collectors[preference.choose(now())];
-        let fate = match collector.post(&batch).instrument(span).await {
+    while let Some(batch) = spool.next(turns.lane()).await {
+        let sequence = batch.name.sequence.0;
+        let span = info_span!(target: SPANS, "push", sequence, bytes = batch.body.len());
+        let collector = &collectors[turns.choose(now())];
+        let verdict = collector.post(&batch).instrument(span).await;
+        let waited = turns.is_tried();
+        let turn = turns.hear(&verdict, now(), rand::random());
+        match verdict {
             Verdict::Taken { refused, why } => {
                 tally.points_refused(refused);
                 if refused > 0 && why != points_refused {
-                    warn!(sequence = batch.name.sequence.0, refused, why, "the collector refuses points");
+                    warn!(sequence, refused, why, "the collector refuses points");
                     points_refused = why;
                 }
-                Fate::Taken
             }
             Verdict::Refused { status, why } => {
-                warn!(sequence = batch.name.sequence.0, status, why, "the collector refused a batch; it is dropped");
-                Fate::Refused
+                warn!(sequence, status, why, "the collector refused a batch; it is dropped");
             }
-            Verdict::Later { trouble, after, why } => {
+            Verdict::Later { why, .. } => {
                 tally.retried();
-                if let Then::Wait(asked) = preference.failed(trouble, after) {
-                    if !patience.is_tried() {
-                        warn!(collector = collector.name(), why, "the collector takes no batches; they wait");
-                    }
-                    tokio::time::sleep(patience.wait(asked, rand::random())).await;
+                if !waited && matches!(turn, Turn::Wait(_)) {
+                    warn!(collector = collector.name(), why, "the collector takes no batches; they wait");
                 }
-                continue;
             }
-        };
-        if let Some(moved) = preference.took(now(), rand::random()) {
-            tally.collector_moved(moved.to, moved.why.as_str());
-            tell(moved, collectors);
         }
-        if patience.is_tried() {
-            info!(waiting = spool.depth().batches, "the collector takes batches again");
-            patience = Patience::default();
+        match turn {
+            Turn::Another => {}
+            Turn::Wait(wait) => tokio::time::sleep(wait).await,
+            Turn::Forget { fate, moved } => {
+                if let Some(moved) = moved {
+                    tally.collector_moved(moved.to, moved.why.as_str());
+                    tell(moved, collectors);
+                }
+                if waited {
+                    info!(waiting = spool.depth().batches, "the collector takes batches again");
+                }
+                tally.pushed(fate);
+                spool.forget(batch.name).await;
+            }
         }
-        tally.pushed(fate);
-        spool.forget(batch.name).await;
-        lane = match lane {
-            Lane::Newest => Lane::Oldest,
-            Lane::Oldest => Lane::Newest,
-        };
     }
 }
 

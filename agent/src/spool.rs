@@ -133,7 +133,7 @@ impl Shared {
     }
 
     pub fn offer(&self, bodies: Vec<Bytes>, told: Vec<Gap>, now: Wall) -> Offered {
-        let offered = self.state().spool.offer(bodies, told, now);
+        let offered = self.at_once(|spool| spool.offer(bodies, told, now));
         self.0.news.notify_one();
         offered
     }
@@ -160,11 +160,16 @@ impl Shared {
     }
 
     pub fn gaps(&self) -> Vec<Gap> {
-        self.state().spool.gaps()
+        self.at_once(|spool| spool.gaps())
     }
 
     pub fn depth(&self) -> Depth {
-        self.state().spool.depth()
+        self.at_once(|spool| spool.depth())
+    }
+
+    /// For a thread that may wait for the disk.
+    pub fn at_once<T>(&self, work: impl FnOnce(&mut dyn Spool) -> T) -> T {
+        work(&mut *self.state().spool)
     }
 
     /// Away from the runtime's threads: a disk may be slow, and probes run on those.
