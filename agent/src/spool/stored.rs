@@ -2,7 +2,7 @@
 //!
 //! While the disk takes nothing, batches wait in memory, within the same bounds; they go to the disk as soon as it takes them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct Stored<D: Disk = RealDisk> {
     /// Oldest first.
     waiting: VecDeque<Waiting>,
     gaps: Gaps,
+    /// Whether the disk says what is lost.
+    noted: bool,
     home: Home,
 }
 
@@ -90,6 +92,7 @@ impl<D: Disk> Stored<D> {
             inherited: false,
             waiting: VecDeque::new(),
             gaps: Gaps::default(),
+            noted: true,
             home: Home::Disk,
         };
         if let Err(fault) = stored.mount(opened) {
@@ -108,7 +111,7 @@ impl<D: Disk> Stored<D> {
 
     /// What is on disk against what is known to wait. They differ where a write failed halfway.
     fn match_up(&mut self, found: Vec<Found>, gaps: Gaps) {
-        let mut found_at: HashMap<Name, Position> = found.iter().map(|found| (found.name, found.position)).collect();
+        let mut found_at: BTreeMap<Name, Position> = found.iter().map(|found| (found.name, found.position)).collect();
         self.lose(|waiting| matches!(waiting.place, Place::Disk(_)) && !found_at.contains_key(&waiting.name));
         for waiting in &mut self.waiting {
             if let Some(position) = found_at.remove(&waiting.name) {
@@ -200,6 +203,9 @@ impl<D: Disk> Stored<D> {
             too_much = too_much.saturating_sub(if goes { bytes } else { 0 });
             goes
         });
+        if let Err(error) = self.note() {
+            self.fall_back(&error.into());
+        }
         // What the cuts themselves write is not cut for, or a bound that is small next to it would never be met.
         let Some(end) = self.journal.as_ref().map(Journal::next) else { return lost };
         while let Some(cut) = self.cut_due(limit).filter(|cut| *cut < end) {
@@ -226,7 +232,18 @@ impl<D: Disk> Stored<D> {
             !goes
         });
         self.gaps.lose(&lost, self.waiting.iter().map(|waiting| waiting.name));
+        self.noted &= lost.is_empty();
         lost.len() as u64
+    }
+
+    /// Writes down what is lost, where that is not done: after a crash nothing else would name what was in memory, and what is still in a
+    /// segment would come back.
+    fn note(&mut self) -> Result<(), WriteError> {
+        let Some(journal) = self.journal.as_mut().filter(|_| !self.noted) else { return Ok(()) };
+        journal.append(&Record::Lost(self.gaps.all()).encode())?;
+        journal.sync()?;
+        self.noted = true;
+        Ok(())
     }
 
     /// Removes the segments in which nothing waits.
@@ -241,19 +258,16 @@ impl<D: Disk> Stored<D> {
 
     /// What is lost is written down before it goes, and again before the segment goes that says so.
     fn cut(&mut self, before: Position) -> bool {
+        self.noted &= self.gaps.is_empty();
+        let noted = self.note();
         let Some(journal) = &mut self.journal else { return false };
-        let noted = if self.gaps.is_empty() {
-            Ok(())
-        } else {
-            journal.append(&Record::Lost(self.gaps.all()).encode()).and_then(|_| journal.sync())
-        };
         // Without room for a note the cut comes first: it makes some.
         let cut = match noted {
-            Err(error @ WriteError::Sync { .. }) => Err(error),
+            Err(error) if !error.is_no_space() => Err(error),
             _ => journal.cut_before(before),
         };
-        match cut {
-            Ok(_) => true,
+        match cut.and_then(|_| self.note()) {
+            Ok(()) => true,
             Err(error) => {
                 self.fall_back(&error.into());
                 false

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod faults;
+
 const ROOMY: Limits = Limits { bytes: 1 << 20, age: Duration::from_hours(24) };
 const TIGHT: Limits = Limits { bytes: 100, age: Duration::from_hours(24) };
 

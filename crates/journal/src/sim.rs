@@ -94,6 +94,11 @@ impl SimDisk {
         self.state().power == Power::Off
     }
 
+    /// The bytes of all files, as they are read now.
+    pub fn bytes(&self) -> u64 {
+        self.state().used()
+    }
+
     /// How many operations of that kind were asked for, failed ones included.
     pub fn count(&self, operation: Operation) -> u64 {
         self.state().counts.get(&operation).copied().unwrap_or(0)
@@ -153,8 +158,11 @@ impl State {
 
     /// The bytes that may still be written.
     fn room(&self) -> u64 {
-        let used: u64 = self.names.contents().map(|content| self.contents[content].current().len() as u64).sum();
-        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used))
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()))
+    }
+
+    fn used(&self) -> u64 {
+        self.names.contents().map(|content| self.contents[content].current().len() as u64).sum()
     }
 }
 
