@@ -118,7 +118,7 @@ kind = \"voice\"
             boot,
             spool: Shared::new(Stored::open(self.disk.clone(), boot, self.limits)),
             assembler: Assembler::new(self.plan.clone(), self.sender.clone(), now),
-            turns: Turns::default(),
+            turns: Turns::new(1),
             pushing: Pushing::Idle,
             made: 0,
             in_memory: BTreeSet::new(),

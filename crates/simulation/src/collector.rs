@@ -13,7 +13,7 @@ use collector::core::{Core, Keep, RecoverError};
 use collector::decode::{Catalog, inflate};
 use collector::entry::{Encoding, Entry, Envelope, Record};
 use collector::log::sim::SimLog;
-use collector::log::{AppendError, Appender, Embedded, Feed, Log, LogError};
+use collector::log::{AppendError, Appender, Durable, Embedded, Feed, Log, LogError};
 use collector::policy::Policy;
 use collector::snapshot::{self, Snapshots};
 use collector::state::State;
@@ -257,7 +257,7 @@ impl Up {
     }
 
     fn fold(&mut self, counted: &mut BTreeSet<Origin>) -> anyhow::Result<()> {
-        for (position, entry) in self.feed.try_iter() {
+        for Durable { position, entry, .. } in self.feed.try_iter() {
             let (folded, before) = (self.core.folded(), self.core.state().tally.batches);
             self.core.take(position, &entry)?;
             let grown = self.core.state().tally.batches - before;

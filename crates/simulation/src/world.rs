@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use agent::push::{Turn, Verdict};
+use agent::push::{Trouble, Turn, Verdict};
 use agent::spool::{Batch, Limits, Name};
 use anyhow::{Context as _, ensure};
 use journal::sim::Dice;
-use telemetry::Wall;
+use telemetry::{Mono, Wall};
 
 use crate::agent::{Agent, Health, Pushing};
 use crate::collector::{Collector, Settled, What};
@@ -286,14 +286,14 @@ impl World {
             return;
         }
         let chance = self.dice.roll(1000) as f64 / 1000.0;
-        let turn = alive.turns.hear(verdict, chance);
+        let turn = alive.turns.hear(verdict, Mono(self.agenda.now.0), chance);
         self.trace.note(self.agenda.now, format_args!("agent {} hears of {:?}: {turn:?}", of.agent, of.name));
         match turn {
             Turn::Wait(wait) => {
                 alive.pushing = Pushing::Waiting;
                 self.agenda.plan(wait, Event::Push { agent: of.agent, life: *life });
             }
-            Turn::Forget(_) => {
+            Turn::Forget { .. } => {
                 alive.forget(of.name);
                 alive.pushing = Pushing::Idle;
                 self.push(of.agent);
@@ -371,5 +371,5 @@ impl World {
 }
 
 fn later(after: Option<Duration>) -> Verdict {
-    Verdict::Later { after, why: "later".to_owned() }
+    Verdict::Later { trouble: Trouble::Failing, after, why: "later".to_owned() }
 }

@@ -27,6 +27,8 @@ enum Bench {
     Crash,
     /// What a histogram costs that is taken: against Prometheus and `VictoriaMetrics`
     Ingest,
+    /// Seeded lives of agents, a network that fails and a collector: whether anything is lost in silence or counted twice
+    Sim,
 }
 
 #[derive(clap::Args)]
@@ -48,6 +50,9 @@ pub(crate) struct Options {
     /// Whom and when: another seed is another run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many lives `sim` lives.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
     #[command(flatten)]
     ingest: ingest::Options,
 }
@@ -65,6 +70,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if is_asked(Bench::Ingest) {
         setup::ensure(&setup::TO_BENCH)?;
         take_in(options)?;
+    }
+    if is_asked(Bench::Sim) {
+        let seeds = options.seeds.to_string();
+        cargo::run(&["run", "--release", "--locked", "--package=simulation", "--", "--seeds", &seeds])?;
     }
     Ok(())
 }
