@@ -135,7 +135,8 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
         tasks.spawn("export", export.run(shutdown.clone()));
     }
     tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
-    tasks.spawn("clock", marks::run(appender, clock, alarm, shutdown.clone()));
+    let marks = marks::run(appender, clock, alarm, shutdown.clone());
+    tasks.spawn("clock", async move { marks.await.map_err(anyhow::Error::from) });
     tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, meters), shutdown));
     Ok(())
 }

@@ -55,7 +55,7 @@ pub enum WriteError {
     #[error("cannot remove segment {}", .file.display())]
     Remove { file: PathBuf, source: Arc<io::Error> },
     /// Every later write fails with this same error.
-    #[error("fsync of {} failed, so what it holds is unknown: end the process and open the journal again", .file.display())]
+    #[error("fsync of {} failed: what it holds is unknown until the journal is opened again", .file.display())]
     Sync { file: PathBuf, source: Arc<io::Error> },
 }
 

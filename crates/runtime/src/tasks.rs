@@ -35,7 +35,7 @@ pub struct Tasks {
 #[derive(Debug, Default)]
 struct Book {
     running: BTreeMap<&'static str, usize>,
-    failed: Option<&'static str>,
+    failed: Option<(&'static str, String)>,
 }
 
 /// Builds the program, waits for a signal or a failure, drains. The exit code is a success only if nothing failed and
@@ -63,9 +63,10 @@ where
             }
         }
         let unfinished = tasks.drain().await;
-        let failed = tasks.book().failed;
-        match failed {
-            Some(task) => error!(program, task, "stopped after a failure"),
+        let failed = tasks.book().failed.clone();
+        match &failed {
+            // The last line is the one that is read: it says why.
+            Some((task, error)) => error!(program, task, error, "stopped after a failure"),
             None if !unfinished.is_empty() => warn!(program, ?unfinished, "stopped before these had finished"),
             None => info!(program, "stopped"),
         }
@@ -92,7 +93,7 @@ impl Tasks {
         self.shutdown.clone()
     }
 
-    /// Spawns a task. If it fails, the process drains and ends with a failure.
+    /// Spawns a task. If it fails, the process drains and ends with a failure. An `anyhow::Error` is told with what it came from.
     pub fn spawn<F, E>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -100,7 +101,7 @@ impl Tasks {
     {
         let tasks = self.clone();
         tasks.began(name);
-        let task = self.tracker.spawn(async move { task.await.map_err(|error| error.to_string()) });
+        let task = self.tracker.spawn(async move { task.await.map_err(|error| format!("{error:#}")) });
         self.tracker.spawn(async move {
             let result = task.await.unwrap_or_else(|panic| Err(panic.to_string()));
             tasks.ended(name, result);
@@ -148,7 +149,7 @@ impl Tasks {
         }
         if let Err(error) = result {
             error!(task = name, error, "task failed");
-            book.failed.get_or_insert(name);
+            book.failed.get_or_insert((name, error));
             self.shutdown.cancel();
         }
     }
@@ -179,7 +180,7 @@ mod tests {
         let tasks = Tasks::default();
         tasks.spawn("broken", async { Err("no disk") });
         tasks.shutdown().cancelled().await;
-        assert_eq!(tasks.book().failed, Some("broken"));
+        assert_eq!(tasks.book().failed, Some(("broken", "no disk".to_owned())));
         assert!(tasks.drain().await.is_empty());
     }
 
@@ -188,6 +189,6 @@ mod tests {
         let tasks = Tasks::default();
         tasks.thread("shaky", || -> Result<(), String> { panic!("as the test wants") }).unwrap();
         tasks.shutdown().cancelled().await;
-        assert_eq!(tasks.book().failed, Some("shaky"));
+        assert_eq!(tasks.book().failed, Some(("shaky", "panicked".to_owned())));
     }
 }
