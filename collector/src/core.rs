@@ -53,6 +53,12 @@ pub enum RecoverError {
         "the log begins at {first} and no snapshot is readable: restore the snapshots, or start with a new data_dir"
     )]
     Cut { first: Position },
+    /// It would be taken for a state of this log as soon as this log is as long.
+    #[error(
+        "a snapshot stands at {snapshot}, and the log ends at {end}: they are not of one run. Restore data_dir as a whole, or move it \
+         away as a whole and start again"
+    )]
+    Ahead { snapshot: Position, end: Position },
 }
 
 /// The log handed over an entry before one that comes before it: what would be folded is not what the log says.
@@ -88,7 +94,10 @@ impl Core {
     pub fn recover(log: &Log, keep: Keep) -> Result<Self, RecoverError> {
         let folded = log.next();
         let (from, mut state) = match keep.snapshots.load()? {
-            Some((position, state)) if (log.first()..=folded).contains(&position) => (position, state),
+            Some((snapshot, _)) if snapshot > folded => {
+                return Err(RecoverError::Ahead { snapshot, end: folded });
+            }
+            Some((position, state)) if position >= log.first() => (position, state),
             _ if log.first() == Position::START => (Position::START, State::default()),
             _ => return Err(RecoverError::Cut { first: log.first() }),
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use journal::{OpenError, Position, ReadError, SubmitError, WriteError};
+use journal::{Corruption, OpenError, Position, ReadError, SubmitError, WriteError};
 use tokio::sync::oneshot;
 
 use crate::admission::Ticket;
@@ -30,6 +30,12 @@ pub enum LogError {
     Directory { dir: PathBuf, source: io::Error },
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(
+        "{damage}. To keep what was measured, restore {dir} from a copy; to go on without it, move {dir} away as a whole and start \
+         again: agents send what they still hold, and hints go by distance until there are measurements",
+        dir = .data_dir.display()
+    )]
+    Damaged { data_dir: PathBuf, damage: Corruption },
     #[error("cannot start the log's thread: {0}")]
     Thread(#[source] io::Error),
     #[error(transparent)]

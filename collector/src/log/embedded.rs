@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use journal::{Committer, Disk, Journal, Options, Position, QueueLimits, RealDisk, SubmitError, Worker};
+use journal::{Committer, Disk, Journal, OpenError, Options, Position, QueueLimits, RealDisk, SubmitError, Worker};
 
 use super::engine::{Done, Engine, Feeder, Records};
 use super::{Durable, LogError};
@@ -23,7 +23,10 @@ impl Embedded {
     pub fn open(data_dir: &Path) -> Result<Self, LogError> {
         let dir = data_dir.join("log");
         let disk = RealDisk::open(&dir).map_err(|source| LogError::Directory { dir, source })?;
-        let journal = Journal::open(disk, Options { segment_bytes: SEGMENT_BYTES })?;
+        let journal = Journal::open(disk, Options { segment_bytes: SEGMENT_BYTES }).map_err(|error| match error {
+            OpenError::Corrupt(damage) => LogError::Damaged { data_dir: data_dir.to_owned(), damage },
+            error => error.into(),
+        })?;
         let committer = Committer::start(journal, "log", QUEUE).map_err(LogError::Thread)?;
         Ok(Self { committer, fold: OnceLock::new() })
     }

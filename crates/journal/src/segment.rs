@@ -10,8 +10,7 @@ use crate::{DiskFile, Position};
 /// Damage to what had been durable. Nothing was changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is damaged at byte {offset}: {damage}; this was durable once, so it is no torn write: restore the whole directory \
-     from a copy, or move it away to begin an empty journal",
+    "{} is damaged at byte {offset}: {damage}; this was durable once, so it is no torn write, and nothing was changed",
     file.display()
 )]
 pub struct Corruption {

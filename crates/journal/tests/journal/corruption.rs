@@ -194,14 +194,13 @@ fn a_newer_version_is_refused_with_the_advice_to_use_the_program_that_wrote_it()
 }
 
 #[test]
-fn a_refusal_says_where_and_what_to_do() {
+fn a_refusal_says_where_and_that_nothing_was_changed() {
     let disk = written(3, Synced::Each);
     damage(&disk, &segment(0), |bytes| bytes[SEGMENT_HEADER + RECORD] ^= 1);
     assert_eq!(
         refused(&disk).to_string(),
         "sim/00000000000000000000.segment is damaged at byte 80: record 1 fails its checksum or is cut short; this was \
-         durable once, so it is no torn write: restore the whole directory from a copy, or move it away to begin an empty \
-         journal"
+         durable once, so it is no torn write, and nothing was changed"
     );
 }
 
