@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::spool::Name;
 use anyhow::{Context as _, ensure};
+use collector::sequences::{Counted, Stamps};
 use collector::state::State;
 use telemetry::{AgentId, Gap, Origin, RegionName, TargetId, Wall};
 
@@ -63,7 +64,9 @@ impl Ledger {
     /// When nothing is under way any more.
     pub(crate) fn check(&self, state: &State) -> anyhow::Result<Sums> {
         let mut sequences = state.sequences.clone();
-        let (counted, missing): (Vec<_>, Vec<_>) = self.made.keys().partition(|origin| !sequences.count(origin));
+        let now = Stamps { made: state.now, received: state.now };
+        let mut is_known = |origin: &&Origin| sequences.count(origin, now) == Counted::Repeated;
+        let (counted, missing): (Vec<_>, Vec<_>) = self.made.keys().partition(&mut is_known);
         let tally = state.tally;
         ensure!(tally.batches == counted.len() as u64, "{} batches in the state, {tally:?}", counted.len());
         let in_vain = self.taken.iter().find(|origin| missing.contains(origin));

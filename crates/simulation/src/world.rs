@@ -293,6 +293,7 @@ impl World {
                 alive.pushing = Pushing::Waiting;
                 self.agenda.plan(wait, Event::Push { agent: of.agent, life: *life });
             }
+            Turn::Another => unreachable!("there is one collector"),
             Turn::Forget { .. } => {
                 alive.forget(of.name);
                 alive.pushing = Pushing::Idle;
