@@ -1,14 +1,14 @@
 //! What agents handed over and what the collector acknowledged, written down between them; and what it must show for that.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use serde_json::Value;
 use telemetry::histogram::Histogram;
 use telemetry::otlp::walk::{self, BadPoint, Point, Visitor, walk};
-use telemetry::otlp::{PROBE_DURATION, labels};
-use telemetry::{AgentId, Outcome, RegionName, Standing};
+use telemetry::otlp::{AGENT_SPOOL_GAP, PROBE_DURATION, labels};
+use telemetry::{AgentId, Gap, Outcome, RegionName, Standing};
 
 use crate::answers::{Counted, Path, by_standing, path};
 use crate::json::items;
@@ -29,8 +29,16 @@ pub struct Ledger {
     /// Handed over although the collector had acknowledged them.
     pub replays: u64,
     pub cuts: u64,
+    /// Every answer that was no acknowledgement.
+    pub refusals: Vec<Refusal>,
     /// Those whose bytes changed under their name.
     altered: Vec<Name>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub retry_after_s: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +80,15 @@ impl Ledger {
         self.taken.push(name.clone());
     }
 
+    /// What agents said they have lost, by boot: the sequences from one to another.
+    pub fn gaps(&self) -> anyhow::Result<BTreeSet<Gap>> {
+        let mut gaps = BTreeSet::new();
+        for Batch { body, .. } in self.batches.values().filter(|batch| batch.acknowledged) {
+            gaps.extend(read(&mut BTreeMap::new(), body)?);
+        }
+        Ok(gaps)
+    }
+
     /// In the order in which the collector acknowledged them first.
     pub fn taken(&self) -> &[Name] {
         &self.taken
@@ -90,7 +107,7 @@ impl Ledger {
     pub fn faults(&self, paths: &Value) -> anyhow::Result<Faults> {
         let mut sums = BTreeMap::new();
         for Batch { body, .. } in self.batches.values().filter(|batch| batch.acknowledged) {
-            add(&mut sums, body)?;
+            read(&mut sums, body)?;
         }
         let mut faults = Faults::default();
         for name in &self.altered {
@@ -140,17 +157,19 @@ impl Faults {
     }
 }
 
-fn add(sums: &mut BTreeMap<Path, Sum>, body: &[u8]) -> anyhow::Result<()> {
+/// Adds a batch to the sums; answers the gaps that it tells of.
+fn read(sums: &mut BTreeMap<Path, Sum>, body: &[u8]) -> anyhow::Result<Vec<Gap>> {
     let body = zstd::decode_all(body).context("inflate a batch")?;
-    let mut reading = Reading { sums, sender: None, fault: None };
+    let mut reading = Reading { sums, sender: None, gaps: Vec::new(), fault: None };
     walk(&body, &mut reading).context("read a batch")?;
-    reading.fault.map_or(Ok(()), |fault| anyhow::bail!(fault))
+    reading.fault.map_or(Ok(reading.gaps), |fault| anyhow::bail!(fault))
 }
 
 /// One batch.
 struct Reading<'s> {
     sums: &'s mut BTreeMap<Path, Sum>,
     sender: Option<(AgentId, RegionName)>,
+    gaps: Vec<Gap>,
     fault: Option<String>,
 }
 
@@ -163,6 +182,12 @@ impl<'a> Visitor<'a> for Reading<'_> {
     }
 
     fn point(&mut self, point: Point<'a>) {
+        if point.metric == AGENT_SPOOL_GAP {
+            match labels::gap(&point.attributes) {
+                Ok(gap) => self.gaps.push(gap),
+                Err(fault) => self.fault = Some(fault.to_string()),
+            }
+        }
         let (PROBE_DURATION, walk::Value::Histogram(histogram), Some((agent, source))) =
             (point.metric, point.value, &self.sender)
         else {

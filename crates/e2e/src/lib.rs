@@ -7,12 +7,15 @@ pub mod json;
 pub mod ledger;
 mod process;
 pub mod relay;
+mod tamper;
+pub mod witnessed;
 mod world;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use process::{Binary, Namespace, Process};
+pub use tamper::Tamper;
 pub use world::{Mode, Planet, World, WorldOptions};
 
 /// Tries again until there is an answer or the deadline has passed.

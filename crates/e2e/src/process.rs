@@ -99,6 +99,10 @@ impl Process {
         &self.name
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -121,6 +125,12 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).with_context(|| format!("send {signal} to {}", self.name))
+    }
+
+    /// Waits for it to end by itself; its exit status, and what it said last.
+    pub fn fall(mut self, deadline: Duration) -> anyhow::Result<(ExitStatus, String)> {
+        let status = until(&format!("end of {}", self.name), deadline, || self.ended())?;
+        Ok((status, self.log().lines().next_back().unwrap_or_default().to_owned()))
     }
 
     /// SIGTERM, and its exit status.

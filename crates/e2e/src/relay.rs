@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use rand::{RngExt, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 
-use crate::ledger::{Ledger, Name};
+use crate::ledger::{Ledger, Name, Refusal};
 
 /// Of all batches, how many are cut off; half of them before they are handed over.
 const CUT: f64 = 0.2;
@@ -124,8 +124,12 @@ impl Shared {
             self.state().ledger.came(&name, &request.body);
             request.write(&mut collector)?;
             let answer = Message::read(&mut BufReader::new(collector))?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            if answer.head.starts_with("HTTP/1.1 200 ") {
-                self.state().ledger.acknowledged(&name);
+            match answer.status().ok_or(io::ErrorKind::InvalidData)? {
+                200 => self.state().ledger.acknowledged(&name),
+                status => {
+                    let retry_after_s = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+                    self.state().ledger.refusals.push(Refusal { status, retry_after_s });
+                }
             }
             if cut == Cut::Answer {
                 return Ok(());
@@ -179,6 +183,11 @@ impl Message {
     fn header(&self, wanted: &str) -> Option<&str> {
         let headers = self.head.lines().filter_map(|line| line.split_once(':'));
         headers.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
+    }
+
+    /// Of an answer.
+    fn status(&self) -> Option<u16> {
+        self.head.split(' ').nth(1)?.parse().ok()
     }
 
     fn name(&self) -> Option<Name> {

@@ -103,6 +103,7 @@ impl World {
         Ok(world)
     }
 
+    /// Starts it, and waits until it listens.
     pub fn start_collector(&mut self) -> anyhow::Result<()> {
         let (config, address) = (self.file("collector.toml"), self.file("collector.address"));
         drop(fs::remove_file(&address));
@@ -131,8 +132,21 @@ impl World {
         Ok(())
     }
 
+    pub fn collector(&self) -> anyhow::Result<&Process> {
+        self.collector.as_ref().context("no collector runs")
+    }
+
+    pub fn agent(&self, region: &str) -> anyhow::Result<&Process> {
+        self.agents.get(region).with_context(|| format!("no agent runs in {region}"))
+    }
+
+    /// To see it end.
+    pub fn release_collector(&mut self) -> anyhow::Result<Process> {
+        self.collector.take().context("no collector runs")
+    }
+
     pub fn kill_collector(&mut self) -> anyhow::Result<()> {
-        self.collector.take().context("no collector runs")?.kill()
+        self.release_collector()?.kill()
     }
 
     pub fn kill_agent(&mut self, region: &str) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_TEST: [Tool; 7] = [
+pub(crate) const TO_TEST: [Tool; 9] = [
     ("chromium", "chromium"),
     ("nginx", "nginx-light"),
     ("prometheus", "prometheus"),
@@ -17,6 +17,8 @@ pub(crate) const TO_TEST: [Tool; 7] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
+    ("strace", "strace"),
+    ("faketime", "faketime"),
 ];
 pub(crate) const TO_BENCH: [Tool; 8] = [
     ("fping", "fping"),

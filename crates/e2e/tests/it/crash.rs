@@ -6,6 +6,7 @@ use collector::entry::{Envelope, Record};
 use e2e::WorldOptions;
 use e2e::crash::Crash;
 use e2e::ledger::{Faults, Name};
+use e2e::witnessed::Witnessed;
 use journal::{Journal, Options, RealDisk};
 use telemetry::Origin;
 
@@ -28,14 +29,15 @@ fn survives(seed: u64) {
     let report = crash.settle().unwrap();
     println!("seed {seed}: {report}");
     assert_eq!(report.faults, Faults::default(), "seed {seed}");
-    the_log_holds_every_acknowledged_batch_byte_for_byte(crash);
+    the_log_holds_every_acknowledged_batch_byte_for_byte(crash.witnessed);
 }
 
-fn the_log_holds_every_acknowledged_batch_byte_for_byte(mut crash: Crash) {
-    crash.world.kill_collector().unwrap();
-    let disk = RealDisk::open(crash.world.data_dir().join("log")).unwrap();
+pub(crate) fn the_log_holds_every_acknowledged_batch_byte_for_byte(witnessed: Witnessed) {
+    let Witnessed { mut world, relay, .. } = witnessed;
+    world.kill_collector().unwrap();
+    let disk = RealDisk::open(world.data_dir().join("log")).unwrap();
     let log = Journal::open(disk, Options::default()).unwrap();
-    let mut missing: BTreeSet<Name> = crash.relay.ledger(|ledger| ledger.taken().iter().cloned().collect());
+    let mut missing: BTreeSet<Name> = relay.ledger(|ledger| ledger.taken().iter().cloned().collect());
     for record in log.read(log.first()) {
         let (position, record) = record.unwrap();
         let Record::Batch(Envelope { origin: Some(Origin { agent, boot, sequence }), .. }, body) =
@@ -44,7 +46,7 @@ fn the_log_holds_every_acknowledged_batch_byte_for_byte(mut crash: Crash) {
             continue;
         };
         let name = Name { agent: agent.to_string(), boot: boot.to_string(), sequence: sequence.0 };
-        crash.relay.ledger(|ledger| assert!(ledger.body(&name) == Some(body), "{name:?} at {position} is another"));
+        relay.ledger(|ledger| assert!(ledger.body(&name) == Some(body), "{name:?} at {position} is another"));
         missing.remove(&name);
     }
     assert_eq!(missing, BTreeSet::new(), "acknowledged, and not in the log");

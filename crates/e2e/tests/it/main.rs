@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod bones;
+mod broken_disk;
 mod crash;
 mod delivery;
 mod direction;
