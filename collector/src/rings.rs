@@ -122,6 +122,11 @@ impl Rings {
         self.paths.iter().map(|(id, series)| (*id, series.as_slice()))
     }
 
+    /// Paths of which nothing counts yet: all that came is confirming or suspect.
+    pub fn aside(&self) -> impl Iterator<Item = PathId> {
+        self.beside.keys().copied().filter(|path| !self.paths.contains_key(path))
+    }
+
     /// The confirming and suspect series of a path.
     pub fn beside(&self, path: PathId) -> &[SeriesId] {
         self.beside.get(&path).map_or(&[], Vec::as_slice)

@@ -109,8 +109,10 @@ pub(super) async fn list(
     let width = state.policy.as_ref().map_or(telemetry::window::DEFAULT_WIDTH, |policy| policy.window);
     let from = (state.now - window).slot(width);
     let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let items = state.rings.paths().filter_map(|(id, series)| {
-        let first = &state.rings.get(*series.first()?).series;
+    let none: &[SeriesId] = &[];
+    let aside = state.rings.aside().map(|id| (id, none));
+    let items = state.rings.paths().chain(aside).filter_map(|(id, series)| {
+        let first = &state.rings.get(*series.iter().chain(state.rings.beside(id)).next()?).series;
         let asked = is(&wanted.source, first.source.as_str())
             && is(&wanted.service, first.service.as_str())
             && is(&wanted.region, first.region.as_str());
@@ -122,6 +124,9 @@ pub(super) async fn list(
 impl Item {
     fn of(state: &Concluded, id: PathId, all: &[SeriesId], series: &Series, from: Wall) -> Self {
         let seen = state.rings.merge(all.iter().copied(), from, Wall(u64::MAX));
+        // Of a path of which nothing counts, that of what it has.
+        let any = if all.is_empty() { state.rings.beside(id) } else { all };
+        let newest = any.iter().map(|series| state.rings.get(*series).newest).max().unwrap_or_default();
         let primary = state.policy.as_ref().is_some_and(|policy| Concluded::is_primary(policy, series));
         let mos = state.policy.as_ref().and_then(|policy| {
             policy.mos(&series.probe, seen.quantile_ms(0.5)?, seen.jitter_ms().unwrap_or_default(), seen.loss()?)
@@ -152,7 +157,7 @@ impl Item {
             samples: seen.samples(),
             confirms: beside(Standing::Confirming),
             suspects: beside(Standing::Suspect),
-            age_s: state.now.since(seen.newest).as_secs_f64(),
+            age_s: state.now.since(newest).as_secs_f64(),
             variants: variants(&state.rings, all.iter().chain(state.rings.beside(id)), from),
         }
     }

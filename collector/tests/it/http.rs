@@ -98,6 +98,20 @@ async fn what_is_confirming_or_suspect_is_shown_apart_and_in_no_figure() {
 }
 
 #[tokio::test]
+async fn a_path_of_which_nothing_counts_is_shown_all_the_same() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall();
+    let suspect = telemetry::Series { standing: Standing::Suspect, ..series("fra-1") };
+    let seen = vec![(suspect, replies(&[20, 21]))];
+    assert_eq!(door.post("1", None, batch(seen, now, now)).await.0, StatusCode::OK);
+    door.mark().await;
+    let paths = door.json("/api/v1/paths?window=15m").await;
+    let [path] = paths["items"].as_array().unwrap().as_slice() else { panic!("one path: {paths}") };
+    assert_eq!((&path["samples"], &path["suspects"], &path["p50_ms"]), (&json!(0), &json!(2), &Value::Null));
+    assert_eq!(path["variants"][0]["samples"], 2);
+}
+
+#[tokio::test]
 async fn a_voice_path_says_how_a_call_would_sound_and_others_do_not() {
     let door = Door::open(TempDir::new().unwrap()).await;
     let icmp = telemetry::Series { probe: "icmp".parse().unwrap(), ..series("fra-1") };
