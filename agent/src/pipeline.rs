@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::probe::floor::Floor;
 use crate::probe::wire::Wire;
 use crate::push::{self, ClientError, Http};
-use crate::spool::{self, Limits};
+use crate::spool;
 
 /// Ticks with something to tell that the batch thread may be behind.
 const HANDOVERS: usize = 4096;
@@ -49,7 +49,7 @@ pub async fn start(config: &Config, meters: &Meters, tasks: &Tasks) -> Result<()
     let collectors = config.collectors.iter().map(|it| Http::new(it.metrics(), config.agent.clone()));
     let collectors = collectors.collect::<Result<Vec<_>, _>>()?;
     let boot = Boot(Uuid::new_v4().as_u128());
-    let spool = spool::open(config.data_dir.as_deref().map(Path::new), boot, Limits::default());
+    let spool = spool::open(config.data_dir.as_deref().map(Path::new), boot, config.spool);
     let (outbox, handovers) = mpsc::sync_channel(HANDOVERS);
     let now = wire.now();
 

@@ -14,21 +14,14 @@ mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use telemetry::{Boot, Gap, Sequence, Wall};
 use tokio::sync::Notify;
 
+pub use crate::config::Limits;
 pub use memory::Memory;
 pub use stored::Stored;
-
-/// How much a spool keeps, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub bytes: u64,
-    pub age: Duration,
-}
 
 /// Where batches are kept.
 pub trait Spool: Send {
@@ -86,12 +79,6 @@ pub struct Offered {
 pub struct Depth {
     pub batches: u64,
     pub bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes: 64 << 20, age: Duration::from_hours(24) }
-    }
 }
 
 /// One spool between the thread that fills it and the task that empties it.

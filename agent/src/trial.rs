@@ -17,7 +17,7 @@ use std::time::Duration;
 use runtime::{Clock, Mono, Shutdown, Tasks};
 use telemetry::Standing;
 
-use crate::config::{AddressChoice, Collector, Config, FamilyChoice, IcmpBy, Probe, ProbeKind, Target};
+use crate::config::{AddressChoice, Collector, Config, FamilyChoice, IcmpBy, Limits, Probe, ProbeKind, Target};
 use crate::endpoint::{Endpoint, Host};
 use crate::flights::{Ended, Flights, Miss};
 use crate::names;
@@ -107,6 +107,7 @@ impl Trial {
             icmp: IcmpBy::Ourselves,
             confirms_per_second: 0,
             data_dir: None,
+            spool: Limits::default(),
             zone: None,
             window: telemetry::window::DEFAULT_WIDTH,
             telemetry: None,

@@ -2,6 +2,7 @@
 
 mod collectors;
 mod probe;
+mod spool;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use collectors::{Collector, Collectors};
 pub use probe::{
     Http, HttpVersion, Probe, ProbeKind, RequestPath, Roots, Secure, TRAIN_APART, Train, Voice, WebSocket,
 };
+pub use spool::Limits;
 
 /// Probes of one series. A timeout is shorter than so many intervals, or a silent target would hold more.
 pub const MAX_IN_FLIGHT: u32 = 1000;
@@ -40,6 +42,7 @@ pub struct Config {
     /// How many confirming packets may go out in a second; 0: none.
     pub confirms_per_second: u32,
     pub data_dir: Option<String>,
+    pub spool: Limits,
     pub zone: Option<String>,
     /// The width of a slot.
     pub window: Duration,
@@ -126,6 +129,7 @@ impl Config {
         let icmp = root.optional("icmp", kind::choice(ICMP_BY)).unwrap_or(IcmpBy::Ourselves);
         let confirms_per_second = confirms(root).unwrap_or(CONFIRMS_PER_SECOND);
         let data_dir = root.optional("data_dir", kind::text());
+        let spool = root.table("spool", |table| Some(Limits::read(table))).unwrap_or_default();
         let zone = root.optional("zone", kind::text());
         let window = duration(root, "window", DEFAULT_WIDTH, WINDOWS);
         let telemetry = Destination::read(root);
@@ -150,6 +154,7 @@ impl Config {
             icmp,
             confirms_per_second,
             data_dir,
+            spool,
             zone,
             window,
             telemetry,

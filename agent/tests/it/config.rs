@@ -34,6 +34,8 @@ fn the_example_is_good_and_names_every_key() {
         "family",
         "addresses",
         "data_dir",
+        "bytes",
+        "age",
         "confirms_per_second",
         "train_every",
         "train_packets",
