@@ -7,4 +7,5 @@ mod broken_disk;
 mod crash;
 mod delivery;
 mod direction;
+mod outage;
 mod router;
