@@ -9,3 +9,4 @@ mod delivery;
 mod direction;
 mod outage;
 mod router;
+mod standstill;
