@@ -59,8 +59,8 @@ pub enum Once {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
     Counted(SeriesId),
-    /// Older than what is kept.
-    Late,
+    /// Older than what is kept here.
+    Late(SeriesId),
     /// Counted before.
     Repeated,
     /// Of a new series, where its agent has as many as it may, or there are as many agents.
@@ -92,7 +92,7 @@ impl Rings {
         }
         let id = self.id_of(&point.series);
         let ring = &mut self.all[id.0 as usize];
-        let Some(slot) = ring.slot_for(point, width) else { return Added::Late };
+        let Some(slot) = ring.slot_for(point, width) else { return Added::Late(id) };
         if once == Once::ByPoint && !slot.remember(point) {
             return Added::Repeated;
         }
@@ -127,6 +127,11 @@ impl Rings {
         self.beside.keys().copied().filter(|path| !self.paths.contains_key(path))
     }
 
+    /// Every series of a path.
+    pub fn of_path(&self, path: PathId) -> impl Iterator<Item = SeriesId> {
+        self.paths.get(&path).into_iter().flatten().chain(self.beside(path)).copied()
+    }
+
     /// The confirming and suspect series of a path.
     pub fn beside(&self, path: PathId) -> &[SeriesId] {
         self.beside.get(&path).map_or(&[], Vec::as_slice)
@@ -151,7 +156,7 @@ impl Rings {
         let mut slots: BTreeMap<Wall, Seen> = BTreeMap::new();
         for slot in series.iter().flat_map(|id| &self.get(*id).slots) {
             if slot.begin >= from && slot.begin < until {
-                slots.entry(slot.begin).or_default().add(slot);
+                slots.entry(slot.begin).or_default().count(&slot.replies, &slot.failures);
             }
         }
         slots
@@ -212,7 +217,7 @@ impl Ring {
 }
 
 /// Where it begins; a point wider than a slot is news of when it ends.
-fn slot_of(point: &Point, width: Duration) -> Wall {
+pub fn slot_of(point: &Point, width: Duration) -> Wall {
     let wide = point.end.since(point.begin) > width;
     if wide { (point.end - Duration::from_nanos(1)).slot(width) } else { point.begin.slot(width) }
 }
@@ -224,14 +229,23 @@ impl Slot {
     }
 
     fn add(&mut self, point: &Point) {
-        match point.outcome {
-            Outcome::Reply => self.replies.merge(&point.histogram),
-            Outcome::Failure(kind) => *self.failures.entry(kind).or_default() += point.histogram.count(),
-        }
+        add(point, &mut self.replies, &mut self.failures);
+    }
+}
+
+fn add(point: &Point, replies: &mut Histogram, failures: &mut BTreeMap<FailureKind, u64>) {
+    match point.outcome {
+        Outcome::Reply => replies.merge(&point.histogram),
+        Outcome::Failure(kind) => *failures.entry(kind).or_default() += point.histogram.count(),
     }
 }
 
 impl Seen {
+    pub fn add(&mut self, point: &Point) {
+        self.newest = self.newest.max(point.end);
+        add(point, &mut self.replies, &mut self.failures);
+    }
+
     pub fn lost(&self) -> u64 {
         self.failures.values().sum()
     }
@@ -257,14 +271,13 @@ impl Seen {
 
     /// Adds what others saw.
     pub fn merge(&mut self, other: &Self) {
-        self.replies.merge(&other.replies);
-        self.fail(&other.failures);
         self.newest = self.newest.max(other.newest);
+        self.count(&other.replies, &other.failures);
     }
 
-    fn add(&mut self, slot: &Slot) {
-        self.replies.merge(&slot.replies);
-        self.fail(&slot.failures);
+    fn count(&mut self, replies: &Histogram, failures: &BTreeMap<FailureKind, u64>) {
+        self.replies.merge(replies);
+        self.fail(failures);
     }
 
     fn fail(&mut self, failures: &BTreeMap<FailureKind, u64>) {

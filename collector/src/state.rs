@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::{RegionName, Series, Standing, Wall};
@@ -16,7 +17,7 @@ use crate::hints::{HintDocument, Hints, View};
 use crate::log_clock::LogClock;
 use crate::policy::{Bounds, Policy};
 use crate::regions::Regions;
-use crate::rings::{Added, Once, Rings};
+use crate::rings::{Added, Once, Rings, SeriesId, slot_of};
 use crate::sequences::{Counted, Sequences, Stamps};
 
 /// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
@@ -49,7 +50,7 @@ pub struct Tally {
     pub points: u64,
     /// Counted before, in batches without a name.
     pub repeated_points: u64,
-    /// Older than the rings keep.
+    /// Older than the rings keep: of our own batches they are history, and of nothing else.
     pub late_points: u64,
     /// Ahead of the collector's clock, in batches without a name.
     pub early_points: u64,
@@ -68,10 +69,29 @@ pub enum Effect {
     Outbox,
 }
 
+/// A point that history takes, on our clock, and the slot it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken<'a> {
+    pub id: SeriesId,
+    pub slot: Wall,
+    pub point: &'a Point,
+}
+
+/// An agent's spool keeps its batches for a day; what claims to be older than twice that is refused.
+const BACKLOG: Duration = Duration::from_hours(48);
+
+/// Hears of each point that is taken. Nothing comes back from it.
+pub type Tell<'a> = &'a mut dyn FnMut(Taken<'_>);
+
 impl State {
     pub fn apply(&mut self, entry: &Entry) -> Vec<Effect> {
+        self.fold(entry, &mut |_| {})
+    }
+
+    /// The same, and tells what history takes: what is counted, and of our own batches also what comes too late for the rings.
+    pub fn fold(&mut self, entry: &Entry, tell: Tell<'_>) -> Vec<Effect> {
         match entry {
-            Entry::Batch(batch) => self.absorb(batch),
+            Entry::Batch(batch) => self.absorb(batch, tell),
             Entry::Config { at, policy } => self.adopt(*at, policy),
             Entry::Mark { now } => self.judge(*now),
             Entry::Attempt(attempt) => {
@@ -95,7 +115,7 @@ impl State {
         primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase)
     }
 
-    fn absorb(&mut self, batch: &Batch) -> Vec<Effect> {
+    fn absorb(&mut self, batch: &Batch, tell: Tell<'_>) -> Vec<Effect> {
         let once = if batch.origin.is_some() { Once::ByBatch } else { Once::ByPoint };
         let received = self.clock.read(batch.received);
         let stamps = Stamps { made: batch.made(), received };
@@ -125,7 +145,9 @@ impl State {
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {
-            self.absorb_point(point, (received, latest), once, &policy);
+            if let Some(id) = self.absorb_point(point, (received, latest), once, &policy) {
+                tell(Taken { id, slot: slot_of(point, policy.window), point });
+            }
         }
         for LosingPorts { series, share, seen } in &batch.losing_ports {
             if *seen <= latest && Self::is_primary(&policy, series) {
@@ -153,17 +175,29 @@ impl State {
         Cow::Owned(moved(batch, offset))
     }
 
-    fn absorb_point(&mut self, point: &Point, (received, latest): (Wall, Wall), once: Once, policy: &Policy) {
+    /// The series, if history takes the point.
+    fn absorb_point(
+        &mut self,
+        point: &Point,
+        (received, latest): (Wall, Wall),
+        once: Once,
+        policy: &Policy,
+    ) -> Option<SeriesId> {
         if point.end > latest {
             self.tally.early_points += 1;
-            return;
+            return None;
         }
         // A backlog older than what a judgement would look at is history.
         let news = point.end + policy.stale_after() > self.now.max(received);
         match self.rings.add(point, policy.window, once, policy.bounds) {
             Added::Beyond => self.tally.beyond_points += 1,
-            Added::Late => self.tally.late_points += 1,
             Added::Repeated => self.tally.repeated_points += 1,
+            Added::Late(id) => {
+                self.tally.late_points += 1;
+                // Without a batch's name nobody knows whether it was counted before.
+                let taken = once == Once::ByBatch && received.since(point.begin) <= BACKLOG;
+                return taken.then_some(id);
+            }
             Added::Counted(id) => {
                 self.tally.points += 1;
                 let primary = Self::is_primary(policy, &point.series);
@@ -173,8 +207,10 @@ impl State {
                     Standing::Confirming if primary && news => self.cells.confirm(point),
                     Standing::Confirming | Standing::Suspect => {}
                 }
+                return Some(id);
             }
         }
+        None
     }
 
     fn adopt(&mut self, at: Wall, policy: &Arc<Policy>) -> Vec<Effect> {
