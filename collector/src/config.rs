@@ -15,6 +15,7 @@ use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
 use crate::admission::Room;
 use crate::policy::{Bounds, HealthPolicy, HintPolicy, Mode, Policy, Primary, Region, Service, Target};
 use crate::receiver::Receiver;
+use crate::retention::Retention;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,6 +24,7 @@ pub struct Config {
     pub policy: Policy,
     pub receivers: BTreeMap<ReceiverName, Receiver>,
     pub limits: Limits,
+    pub retention: Retention,
     /// Where batches are sent on to.
     pub export: Option<OtlpUrl>,
     /// Where our own metrics and spans go.
@@ -55,6 +57,7 @@ impl Config {
             let hints = root.table("hints", |table| Some(hints(table))).unwrap_or_default();
             let codec = root.table("codec", |table| Some(codec(table))).unwrap_or_default();
             let (limits, bounds) = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
+            let retention = root.table("retention", |table| Some(retention(table))).unwrap_or_default();
             let export = root.table("export", export);
             let telemetry = Destination::read(root);
             Some(Self {
@@ -73,6 +76,7 @@ impl Config {
                 },
                 receivers,
                 limits,
+                retention,
                 export,
                 telemetry,
             })
@@ -194,6 +198,15 @@ fn limits(table: &mut Table<'_>) -> (Limits, Bounds) {
     let (agents, series_per_agent) =
         (count("agents", bounds.agents), count("series_per_agent", bounds.series_per_agent));
     (Limits { wire_bytes, inflated_bytes, points, waiting }, Bounds { agents, series_per_agent })
+}
+
+fn retention(table: &mut Table<'_>) -> Retention {
+    let defaults = Retention::default();
+    let mut duration = |key, default| table.optional(key, kind::duration()).unwrap_or(default);
+    let (raw, minute, hour) =
+        (duration("raw", defaults.raw), duration("minute", defaults.minute), duration("hour", defaults.hour));
+    let max_bytes = table.optional("max_bytes", kind::integer(1 << 20..=i64::MAX)).map(i64::unsigned_abs);
+    Retention { raw, minute, hour, max_bytes: max_bytes.unwrap_or(defaults.max_bytes) }
 }
 
 /// An array of tables by their `name`, each name once; and every name, also of those whose table has a fault, so that what

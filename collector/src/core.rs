@@ -17,10 +17,11 @@ use tokio::sync::watch;
 use crate::admission::Ticket;
 use crate::entry::Entry;
 use crate::hints::HintDocument;
+use crate::history::{Due, Intake};
 use crate::jobs::SnapshotDue;
 use crate::log::{Appender, Durable, Feed, Log, LogError};
 use crate::snapshot::{self, SnapshotError};
-use crate::state::{Effect, State};
+use crate::state::{Effect, State, Tell};
 
 /// How often the fold looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(100);
@@ -36,10 +37,11 @@ pub struct Core {
     keep: Keep,
 }
 
-/// Where snapshots are kept, and who says when.
+/// Where snapshots and history are kept, and who says when.
 #[derive(Debug)]
 pub struct Keep {
     pub snapshots: snapshot::Snapshots,
+    pub history: Intake,
     pub due: SnapshotDue,
 }
 
@@ -59,6 +61,11 @@ pub enum RecoverError {
          away as a whole and start again"
     )]
     Ahead { snapshot: Position, end: Position },
+    #[error(
+        "history holds the log up to {history}, and the log ends at {end}: restore what belongs together, or remove \
+         the folder `history` to begin another"
+    )]
+    HistoryAhead { history: Position, end: Position },
 }
 
 /// The log handed over an entry before one that comes before it: what would be folded is not what the log says.
@@ -91,8 +98,11 @@ pub struct Snapshots {
 impl Core {
     /// Folds what the log holds behind the newest snapshot. What was concluded before is concluded again; the versions of
     /// hints go on.
-    pub fn recover(log: &Log, keep: Keep) -> Result<Self, RecoverError> {
+    pub fn recover(log: &Log, mut keep: Keep) -> Result<Self, RecoverError> {
         let folded = log.next();
+        if keep.history.stored() > folded {
+            return Err(RecoverError::HistoryAhead { history: keep.history.stored(), end: folded });
+        }
         let (from, mut state) = match keep.snapshots.load()? {
             Some((snapshot, _)) if snapshot > folded => {
                 return Err(RecoverError::Ahead { snapshot, end: folded });
@@ -101,7 +111,11 @@ impl Core {
             _ if log.first() == Position::START => (Position::START, State::default()),
             _ => return Err(RecoverError::Cut { first: log.first() }),
         };
-        log.replay(from, folded, |entry| drop(state.apply(&entry)))?;
+        let mut position = from;
+        log.replay(from, folded, |entry| {
+            keep.history.fold(position, |tell| drop(state.fold(&entry, tell)));
+            position = position.next();
+        })?;
         let hints = state.hints();
         let is_beyond = Arc::new(AtomicBool::new(state.tally.beyond_points > 0));
         let (state, told) = (Arc::new(RwLock::new(state)), watch::Sender::new(()));
@@ -149,29 +163,38 @@ impl Core {
             return Err(Hole { expected: self.folded, found: position });
         }
         if position == self.folded {
-            self.fold(entry);
+            self.fold(position, entry);
             self.folded = position.next();
         }
         Ok(())
     }
 
-    /// A snapshot that cannot be written costs time at the next start, nothing else.
-    pub fn keep_snapshot(&self, log: &Appender) {
+    /// History first: what a snapshot covers is not folded again. A snapshot that cannot be written costs time at the next start, nothing else.
+    pub fn keep_snapshot(&mut self, log: &Appender) {
         let _span = tracing::info_span!(target: SPANS, "snapshot", position = self.folded.0).entered();
-        match self.keep.snapshots.save(self.folded, &self.state()) {
+        let encoded = snapshot::encode(&self.state());
+        let (snapshots, log, position) = (self.keep.snapshots.clone(), log.clone(), self.folded);
+        let save = move || match encoded.map_err(SnapshotError::from).and_then(|state| snapshots.save(position, &state))
+        {
             Ok(Some(needed)) => log.cut_before(needed),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "no snapshot"),
-        }
+        };
+        let due = Due { now: self.state().now, then: Box::new(save) };
+        self.keep.history.hand_over(position, Some(due));
     }
 
-    fn fold(&self, entry: &Entry) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let effects = state.apply(entry);
-        if state.tally.beyond_points > 0 {
-            self.is_beyond.store(true, Ordering::Relaxed);
-        }
-        drop(state);
+    fn fold(&mut self, position: Position, entry: &Entry) {
+        let (state, is_beyond) = (&self.state, &self.is_beyond);
+        let fold = |tell: Tell<'_>| {
+            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+            let effects = state.fold(entry, tell);
+            if state.tally.beyond_points > 0 {
+                is_beyond.store(true, Ordering::Relaxed);
+            }
+            effects
+        };
+        let effects = self.keep.history.fold(position, fold);
         if !effects.is_empty() {
             self.publish(effects);
         }

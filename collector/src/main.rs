@@ -13,6 +13,7 @@ use collector::core::{Core, Keep};
 use collector::deliver::{Courier, Post};
 use collector::entry::{Entry, Record};
 use collector::export::{Export, Otlp, Place};
+use collector::history;
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters;
@@ -104,7 +105,13 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     let clock = Clock::start();
     let log = Log::open(&config.data_dir)?;
     let due = jobs::SnapshotDue::default();
-    let core = Core::recover(&log, Keep { snapshots: Snapshots::open(&config.data_dir)?, due: Arc::clone(&due) })?;
+    let (history, intake, keeper) = history::open(&config.data_dir, config.retention)?;
+    tasks.thread("history", move || {
+        keeper.run();
+        Ok::<_, String>(())
+    })?;
+    let snapshots = Snapshots::open(&config.data_dir)?;
+    let core = Core::recover(&log, Keep { snapshots, history: intake, due: Arc::clone(&due) })?;
     let end = log.next();
     let (appender, feed) = log.start(core.folded());
 
@@ -112,6 +119,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     let (known, snapshots) = (core.state().policy.clone(), core.snapshots());
     meters::observe(&meters, &snapshots, &appender);
     meters::observe_outbox(&meters, &snapshots);
+    meters::observe_history(&meters, &history, &appender);
     let gate = Gate::new(config.limits.waiting, clock);
     meters::observe_gate(&meters, &gate);
     let (unpack, unpacker) = Unpack::new(appender.clone(), snapshots.clone(), clock, config.limits);
@@ -137,7 +145,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
     let marks = marks::run(appender, clock, alarm, shutdown.clone());
     tasks.spawn("clock", async move { marks.await.map_err(anyhow::Error::from) });
-    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, meters), shutdown));
+    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, history, meters), shutdown));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use telemetry::ReceiverName;
 
 use crate::admission::Gate;
 use crate::core::Snapshots;
+use crate::history::History;
 use crate::log::Appender;
 
 #[derive(Debug, Clone)]
@@ -181,6 +182,45 @@ pub fn observe_gate(meters: &Meters, gate: &Gate) {
     let waiting = gate.clone();
     gauge("isochrone.ingest.waiting_size", "By", "Bytes that these hold, as sent and inflated.")
         .with_callback(move |it| it.observe(waiting.waiting().bytes as u64, &[]))
+        .build();
+}
+
+/// How far history is, and what it takes.
+pub fn observe_history(meters: &Meters, history: &History, log: &Appender) {
+    let meter = meters.meter("isochrone-collector");
+    let (log, of) = (log.clone(), history.clone());
+    meter
+        .u64_observable_gauge("isochrone.history.behind")
+        .with_unit("{entry}")
+        .with_description("Entries of the log that are durable there and not stored in history yet.")
+        .with_callback(move |it| it.observe(log.durable().0.saturating_sub(of.stored().0), &[]))
+        .build();
+    let of = history.clone();
+    meter
+        .u64_observable_gauge("isochrone.history.size")
+        .with_unit("By")
+        .with_description("Bytes of history on disk, by tier.")
+        .with_callback(move |it| {
+            for (tier, bytes) in of.bytes() {
+                it.observe(bytes, &[KeyValue::new("tier", tier.as_str())]);
+            }
+        })
+        .build();
+    let of = history.clone();
+    meter
+        .u64_observable_counter("isochrone.history.failures")
+        .with_unit("{failure}")
+        .with_description(
+            "Times that something could not be stored in history. It is tried again, and the log is kept.",
+        )
+        .with_callback(move |it| it.observe(of.failures(), &[]))
+        .build();
+    let of = history.clone();
+    meter
+        .u64_observable_counter("isochrone.history.expired_points")
+        .with_unit("{point}")
+        .with_description("Points that came after their hour had been dropped from history.")
+        .with_callback(move |it| it.observe(of.expired(), &[]))
         .build();
 }
 

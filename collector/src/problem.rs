@@ -45,6 +45,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "query", detail)
     }
 
+    /// A question that is well formed and cannot be answered as it is.
+    pub fn unanswerable(detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "range", detail)
+    }
+
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_s: Some(seconds), ..self }

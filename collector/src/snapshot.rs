@@ -17,12 +17,12 @@ const KEPT: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
+    #[error("the state does not encode: {0}")]
+    Encode(#[from] postcard::Error),
     #[error("cannot write {}: {source}", .file.display())]
     Write { file: PathBuf, source: io::Error },
     #[error("cannot list {}: {source}", .dir.display())]
     List { dir: PathBuf, source: io::Error },
-    #[error("the state does not encode: {0}")]
-    Encode(#[from] postcard::Error),
 }
 
 #[derive(Debug, Clone)]
@@ -48,10 +48,9 @@ impl Snapshots {
         Ok(None)
     }
 
-    /// Keeps the state before `position`; answers the position behind which the log may be cut.
-    pub fn save(&self, position: Position, state: &State) -> Result<Option<Position>, SnapshotError> {
-        let bytes = encode(state)?;
-        self.write(position, &bytes).map_err(|source| SnapshotError::Write { file: self.file(position), source })?;
+    /// Keeps the state before `position`, encoded; answers the position behind which the log may be cut.
+    pub fn save(&self, position: Position, state: &[u8]) -> Result<Option<Position>, SnapshotError> {
+        self.write(position, state).map_err(|source| SnapshotError::Write { file: self.file(position), source })?;
         let mut positions = self.positions()?;
         let kept = positions.split_off(positions.len().saturating_sub(KEPT));
         for old in positions {
@@ -101,8 +100,8 @@ pub fn decode(bytes: &[u8]) -> Option<State> {
 mod tests {
     use super::*;
 
-    fn state(now: u64) -> State {
-        State { now: telemetry::Wall(now), ..State::default() }
+    fn state(now: u64) -> Vec<u8> {
+        encode(&State { now: telemetry::Wall(now), ..State::default() }).unwrap()
     }
 
     #[test]

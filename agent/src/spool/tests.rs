@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use journal::sim::{Fault, Keep, Operation, SimDisk};
 use proptest::collection::vec;

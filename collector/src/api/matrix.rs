@@ -1,18 +1,24 @@
 //! `GET /api/v1/matrix`: every source against every region of a service, one array a field, row by row.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, ServiceName, Wall};
+use telemetry::{RegionName, Series, ServiceName, Wall};
 use utoipa::{IntoParams, ToSchema};
 
+use super::history::{moment, off_the_runtime};
 use super::paths::window_of;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
+use crate::history::History;
 use crate::problem::Problem;
+use crate::rings::Seen;
 use crate::state::State as Concluded;
+
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
@@ -20,6 +26,9 @@ pub(super) struct Wanted {
     service: Option<String>,
     /// How far back the figures look: `1s` to `15m`, `30s` by default.
     window: Option<String>,
+    /// RFC 3339, or seconds since the epoch: the figures as they were when the minute of this moment ended, over whole minutes. States of the past are not
+    /// kept; they are unknown.
+    at: Option<String>,
 }
 
 /// One array a field, row by row: the cell of `sources[i]` and `regions[j]` is at `i * regions.length + j`.
@@ -58,22 +67,55 @@ pub(super) struct Figures {
 /// Every source against every region of a service.
 #[utoipa::path(get, path = "/api/v1/matrix", operation_id = "readMatrix", params(Wanted), responses((status = 200, body = Matrix)))]
 pub(super) async fn read(
-    State(snapshots): State<Snapshots>,
+    State((snapshots, history)): State<(Snapshots, History)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Matrix>, Problem> {
     let window = window_of(wanted.window.as_deref())?;
+    if let Some(at) = moment("at", wanted.at.as_deref())? {
+        return past(snapshots, history, wanted.service, at, window).await;
+    }
     let state = snapshots.state();
     let service = service_of(&state, wanted.service.as_deref())?;
     let Some(policy) = &state.policy else { return Err(Problem::unknown("service", service.as_str(), [""; 0])) };
     let mut matrix = Matrix::empty(&state, &service);
     let from = (state.now - window).slot(policy.window);
-    for source in matrix.sources.clone() {
-        for region in matrix.regions.clone() {
-            let key = CellKey { service: service.clone(), source: source.clone(), region };
-            matrix.push(Figures::of(&state, &key, from));
-        }
+    for (source, region) in matrix.keys() {
+        let key = CellKey { service: service.clone(), source, region };
+        matrix.push(Figures::of(&state, &key, from));
     }
     Ok(Json(matrix))
+}
+
+async fn past(
+    snapshots: Snapshots,
+    history: History,
+    service: Option<String>,
+    at: Wall,
+    window: Duration,
+) -> Result<Json<Matrix>, Problem> {
+    let until = at.slot(MINUTE) + MINUTE;
+    let range = (until - window.max(MINUTE)).slot(MINUTE)..until;
+    let (policy, mut matrix) = {
+        let state = snapshots.state();
+        let service = service_of(&state, service.as_deref())?;
+        let policy = state.policy.clone().ok_or_else(|| Problem::unknown("service", service.as_str(), [""; 0]))?;
+        (policy, Matrix::empty(&state, &service))
+    };
+    let service = matrix.service.clone();
+    let primary = move |series: &Series| series.service == service && Concluded::is_primary(&policy, series);
+    let cells = off_the_runtime(move || history.cells(&range, primary)).await?;
+    matrix.as_of = until.to_string();
+    matrix.sources = merged(matrix.sources, cells.keys().map(|(source, _)| source));
+    matrix.regions = merged(matrix.regions, cells.keys().map(|(_, region)| region));
+    for key in matrix.keys() {
+        matrix.push(cells.get(&key).map_or_else(Figures::unknown, Figures::of_the_past));
+    }
+    Ok(Json(matrix))
+}
+
+fn merged<'a>(known: Vec<RegionName>, more: impl Iterator<Item = &'a RegionName>) -> Vec<RegionName> {
+    let all: BTreeSet<_> = known.into_iter().chain(more.cloned()).collect();
+    all.into_iter().collect()
 }
 
 impl Figures {
@@ -90,6 +132,18 @@ impl Figures {
             samples: seen.samples(),
             age_s: Some(state.now.since(seen.newest).as_secs_f64()),
             reason: cell.says(),
+        }
+    }
+
+    fn of_the_past(seen: &Seen) -> Self {
+        Self {
+            p50_ms: seen.quantile_ms(0.50),
+            p95_ms: seen.quantile_ms(0.95),
+            p99_ms: seen.quantile_ms(0.99),
+            loss: seen.loss(),
+            samples: seen.samples(),
+            reason: "states of the past are not kept".to_owned(),
+            ..Self::unknown()
         }
     }
 
@@ -123,6 +177,15 @@ impl Matrix {
             reason: Vec::new(),
             as_of: state.now.to_string(),
         }
+    }
+
+    /// Of every cell, row by row.
+    fn keys(&self) -> Vec<(RegionName, RegionName)> {
+        let row = |source: &RegionName| {
+            let source = source.clone();
+            self.regions.iter().map(move |region| (source.clone(), region.clone()))
+        };
+        self.sources.iter().flat_map(row).collect()
     }
 
     fn push(&mut self, figures: Figures) {

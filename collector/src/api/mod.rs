@@ -3,7 +3,9 @@
 mod agents;
 mod alerts;
 mod exposition;
+mod heatmap;
 mod hints;
+mod history;
 mod live;
 mod matrix;
 mod openapi;
@@ -22,6 +24,7 @@ use utoipa_axum::routes;
 
 use crate::core::Snapshots;
 use crate::grpc;
+use crate::history::History;
 use crate::ingest::{self, Ingest};
 
 /// A list, as every list is answered.
@@ -40,11 +43,10 @@ impl<T> List<T> {
 }
 
 /// One port for everything. What is REST is described where it is answered; the rest is gRPC and the page.
-pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
+pub fn router(ingest: Ingest, snapshots: Snapshots, history: History, meters: Meters) -> Router {
     let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).with_state(ingest.clone());
     let concluded = OpenApiRouter::default()
         .routes(routes!(regions::list))
-        .routes(routes!(matrix::read))
         .routes(routes!(paths::list))
         .routes(routes!(agents::list))
         .routes(routes!(alerts::alerts))
@@ -54,10 +56,16 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, meters: Meters) -> Router {
         .routes(routes!(stream::follow))
         .routes(routes!(live::readyz))
         .with_state(snapshots.clone());
+    let past = OpenApiRouter::default()
+        .routes(routes!(matrix::read))
+        .routes(routes!(history::read))
+        .routes(routes!(heatmap::read))
+        .with_state((snapshots.clone(), history));
     let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state((meters, snapshots));
     let rest = OpenApiRouter::default()
         .merge(otlp)
         .merge(concluded)
+        .merge(past)
         .merge(own)
         .routes(routes!(live::livez))
         .routes(routes!(openapi::read));

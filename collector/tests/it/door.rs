@@ -14,10 +14,12 @@ use collector::api;
 use collector::config::{Config, Limits};
 use collector::core::{self, Core, Keep};
 use collector::entry::{Entry, Record};
+use collector::history;
 use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters;
 use collector::policy::Policy;
+use collector::retention::Retention;
 use collector::snapshot::Snapshots;
 use collector::unpack::{Unpack, Unpacker};
 use futures_util::StreamExt as _;
@@ -54,7 +56,9 @@ impl Door {
     /// Lets batches in, and opens none before it is told to.
     pub(crate) async fn closed(dir: TempDir) -> Self {
         let log = Log::open(dir.path()).unwrap();
-        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
+        let (history, intake, keeper) = history::open(dir.path(), Retention::default()).unwrap();
+        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), history: intake, due: Arc::default() };
+        let keeper = std::thread::spawn(move || keeper.run());
         let core = Core::recover(&log, keep).unwrap();
         let (log, feed) = log.start(core.folded());
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
@@ -66,10 +70,13 @@ impl Door {
         let gate = Gate::new(waiting, clock);
         meters::observe_gate(&meters, &gate);
         let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
-        let router = api::router(ingest, snapshots.clone(), meters.clone());
+        let router = api::router(ingest, snapshots.clone(), history, meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
-            move || core.run(&feed, &log, &shutdown).unwrap()
+            move || {
+                core.run(&feed, &log, &shutdown).unwrap();
+                keeper.join().unwrap();
+            }
         });
         let door = Self {
             router,

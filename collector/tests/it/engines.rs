@@ -11,6 +11,7 @@ use collector::config::Config;
 use collector::core::{Core, Hole, Keep};
 use collector::decode::Catalog;
 use collector::entry::{Encoding, Entry, Envelope, Record};
+use collector::history::Intake;
 use collector::log::sim::SimLog;
 use collector::log::{AppendError, Appender, Durable, Embedded, Feed, Log};
 use collector::policy::Policy;
@@ -289,7 +290,9 @@ fn live(stand: &mut dyn Stand, dice: &mut Dice) -> Lived {
     let (mut acknowledged, mut pending) = (BTreeSet::new(), vec![Sent::Config]);
     let recover = |stand: &mut dyn Stand| {
         let log = stand.open();
-        let core = Core::recover(&log, Keep { snapshots: snapshots.clone(), due: Arc::default() }).unwrap();
+        let core =
+            Core::recover(&log, Keep { snapshots: snapshots.clone(), history: Intake::none(), due: Arc::default() })
+                .unwrap();
         (core, log)
     };
     for life in 0..5 {
@@ -319,7 +322,7 @@ fn live(stand: &mut dyn Stand, dice: &mut Dice) -> Lived {
             }
             assert_eq!(core.folded(), log.durable());
             if dice.roll(8) == 0 {
-                snapshots.save(core.folded(), &core.state()).unwrap();
+                snapshots.save(core.folded(), &snapshot::encode(&core.state()).unwrap()).unwrap();
             }
         }
         drop((log, feed));
@@ -384,7 +387,7 @@ fn a_batch_that_comes_again_whenever_it_does_changes_nothing_but_the_count_of_re
 fn the_fold_passes_by_what_it_has_folded_and_stops_before_a_hole() {
     let dir = TempDir::new().unwrap();
     let log = Log::on(SimLog::new(0));
-    let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), due: Arc::default() };
+    let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), history: Intake::none(), due: Arc::default() };
     let mut core = Core::recover(&log, keep).unwrap();
     let batch = |sequence| Sent::Batch { agent: "fra-1".to_owned(), sequence }.entry();
     core.take(Position(0), &Sent::Config.entry()).unwrap();

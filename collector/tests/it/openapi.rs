@@ -37,6 +37,7 @@ async fn what_is_answered_is_what_is_described() {
     let (now, labels) = (door.clock.wall(), [(Label::Cache, "hit".parse().unwrap())].into());
     let labelled = Series { labels, ..series("fra-1") };
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let past = |what: &str| get(&format!("/api/v1/paths/{}/{what}", series("fra-1").path()));
     let questions = [
         ("exportMetrics", post("application/x-protobuf", batch(vec![(labelled, replies(&[10]))], now, now)), 200),
         ("exportMetrics", post("application/json", b"{}".to_vec()), 200),
@@ -47,6 +48,11 @@ async fn what_is_answered_is_what_is_described() {
         ("readMatrix", get("/api/v1/matrix?service=fax"), 404),
         ("listPaths", get("/api/v1/paths?window=15m"), 200),
         ("listPaths", get("/api/v1/paths?window=1y"), 400),
+        ("readHistory", past("history"), 200),
+        ("readHistory", past("history?step=1ms"), 400),
+        ("readHistory", get("/api/v1/paths/0/history"), 404),
+        ("readHeatmap", past("heatmap"), 200),
+        ("readHeatmap", past("heatmap?step=7s"), 422),
         ("listAgents", get("/api/v1/agents"), 200),
         ("listAlerts", get("/api/v1/alerts?state=firing"), 200),
         ("listAlerts", get("/api/v1/alerts?state=loud"), 400),

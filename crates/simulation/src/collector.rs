@@ -12,6 +12,7 @@ use collector::config::Config;
 use collector::core::{Core, Keep, RecoverError};
 use collector::decode::{Catalog, inflate};
 use collector::entry::{Encoding, Entry, Envelope, Record};
+use collector::history::Intake;
 use collector::log::sim::SimLog;
 use collector::log::{AppendError, Appender, Durable, Embedded, Feed, Log, LogError};
 use collector::policy::Policy;
@@ -148,8 +149,8 @@ impl Collector {
         Ok(())
     }
 
-    pub(crate) fn snapshot(&self) {
-        if let Some(up) = &self.up {
+    pub(crate) fn snapshot(&mut self) {
+        if let Some(up) = &mut self.up {
             up.core.keep_snapshot(&up.log);
         }
     }
@@ -203,7 +204,7 @@ impl Collector {
     }
 
     fn keep(&self) -> anyhow::Result<Keep> {
-        Ok(Keep { snapshots: Snapshots::open(self.dir.path())?, due: Arc::default() })
+        Ok(Keep { snapshots: Snapshots::open(self.dir.path())?, history: Intake::none(), due: Arc::default() })
     }
 }
 

@@ -64,6 +64,14 @@ impl Histogram {
         u64::from(self.zeros) + self.buckets.iter().map(|bucket| u64::from(bucket.count)).sum::<u64>()
     }
 
+    /// The same counts in the buckets of a scale that is coarser, or as fine.
+    #[must_use]
+    pub fn at_scale(&self, scale: i8) -> Self {
+        let mut lowered = self.clone();
+        lowered.lower_to(scale);
+        lowered
+    }
+
     /// Adds another's counts. The coarser of two scales is kept. A bucket stops counting at `u32::MAX`.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);

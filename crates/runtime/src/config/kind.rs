@@ -26,12 +26,12 @@ pub fn boolean() -> Kind<bool> {
     })
 }
 
-/// `"10s"`, `"250ms"`: from a microsecond to a year.
+/// `"10s"`, `"250ms"`: from a microsecond to ten years.
 pub fn duration() -> Kind<Duration> {
-    const YEAR: Duration = Duration::from_hours(366 * 24);
+    const TEN_YEARS: Duration = Duration::from_hours(3660 * 24);
     kind("a duration with its unit, such as \"10s\" or \"250ms\"", |value| {
         let duration = humantime::parse_duration(as_text(value)?).ok()?;
-        (Duration::from_micros(1)..=YEAR).contains(&duration).then_some(duration)
+        (Duration::from_micros(1)..=TEN_YEARS).contains(&duration).then_some(duration)
     })
 }
 

@@ -1,0 +1,98 @@
+//! What every series saw, for a year: a projection of the log.
+//!
+//! The fold tells what it takes ([`Intake`]); it is gathered in memory and, every few minutes, handed over to the keeper's thread, which stores
+//! it together with the position up to which the log is in it. What may follow only then, a snapshot and the cut of the log behind
+//! it, follows only then. So a start that folds the log from a snapshot finds history at its position or ahead of it, and passes over what is
+//! stored. Readers ([`History`]) see what is stored and what is gathered as one.
+
+mod expiry;
+mod gather;
+mod keeper;
+mod key;
+mod query;
+mod roll_up;
+mod row;
+mod store;
+mod tier;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use journal::Position;
+
+pub use gather::{Due, Intake};
+pub use keeper::Keeper;
+pub use query::{Cells, Floors, Question, Slot, Unanswerable};
+pub use store::StoreError;
+pub use tier::Tier;
+
+use crate::retention::Retention;
+use gather::{Memory, Shared};
+use store::Store;
+
+/// Parts of history on their way to the keeper. When it is behind by more, the fold waits.
+const HANDED: usize = 1;
+
+/// For readers; clone it freely.
+#[derive(Debug, Clone)]
+pub struct History {
+    shared: Arc<Shared>,
+    retention: Retention,
+}
+
+/// The three ends of history: readers', the fold's, and what stores it, on a thread of its own.
+pub fn open(data_dir: &Path, retention: Retention) -> Result<(History, Intake, Keeper), StoreError> {
+    let dir = data_dir.join("history");
+    let store = Store::open(&dir)?;
+    let (position, floor) = (store.view().position()?, store.view().floor(Tier::Raw)?);
+    let shared = Arc::new(Shared::new(store));
+    shared.tally.floor.store(floor.0, Ordering::Relaxed);
+    let (handed, inbox) = mpsc::sync_channel(HANDED);
+    let intake = Intake::new(Arc::clone(&shared), handed, position);
+    Ok((History { shared: Arc::clone(&shared), retention }, intake, Keeper::new(dir, retention, shared, inbox)))
+}
+
+impl History {
+    /// Up to where the log is stored.
+    pub fn stored(&self) -> Position {
+        Position(self.shared.tally.stored.load(Ordering::Relaxed))
+    }
+
+    /// Times that something could not be stored; it is tried again.
+    pub fn failures(&self) -> u64 {
+        self.shared.tally.failures.load(Ordering::Relaxed)
+    }
+
+    /// Points of hours that had been dropped before they came.
+    pub fn expired(&self) -> u64 {
+        self.shared.tally.expired.load(Ordering::Relaxed)
+    }
+
+    /// On disk, by tier; nothing while it is closed.
+    pub fn bytes(&self) -> BTreeMap<Tier, u64> {
+        let mut bytes = BTreeMap::new();
+        for ((tier, _), size) in self.shared.store.load_full().iter().flat_map(|store| store.sizes()) {
+            *bytes.entry(tier).or_default() += size;
+        }
+        bytes
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new(store: Store) -> Self {
+        Self {
+            memory: Mutex::default(),
+            store: arc_swap::ArcSwapOption::new(Some(Arc::new(store))),
+            tally: gather::Tally::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
