@@ -153,6 +153,12 @@ impl World {
         self.agents.remove(region).with_context(|| format!("no agent runs in {region}"))?.kill()
     }
 
+    pub fn stop_collector(&mut self) -> anyhow::Result<()> {
+        let status = self.collector.take().context("no collector runs")?.stop()?;
+        anyhow::ensure!(status.success(), "the collector ended with {status}");
+        Ok(())
+    }
+
     /// Agents first, so that they can hand over what they hold.
     pub fn stop_agents(&mut self) -> anyhow::Result<()> {
         for agent in self.agents.values() {
@@ -168,9 +174,8 @@ impl World {
 
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.stop_agents()?;
-        if let Some(collector) = self.collector.take() {
-            let status = collector.stop()?;
-            anyhow::ensure!(status.success(), "the collector ended with {status}");
+        if self.collector.is_some() {
+            self.stop_collector()?;
         }
         let status = self.planet.process.stop()?;
         anyhow::ensure!(status.success(), "the planet ended with {status}");

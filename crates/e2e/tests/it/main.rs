@@ -7,6 +7,7 @@ mod broken_disk;
 mod crash;
 mod delivery;
 mod direction;
+mod history;
 mod outage;
 mod router;
 mod standstill;
