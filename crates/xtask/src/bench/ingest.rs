@@ -26,8 +26,10 @@ use fleet::Fleet;
 use load::{Acks, Latencies};
 use server::{Kind, Server};
 
-/// In which series are made.
+/// Windows in which series are made.
 const WARM_UP: usize = 2;
+/// So many end less than five minutes from now.
+const AHEAD: usize = 27;
 /// After the last ack, until what was acknowledged is where it belongs.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -36,8 +38,8 @@ pub(crate) struct Options {
     /// Series that each server is sent, in whole thousands.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     pub(super) series: u32,
-    /// Windows of each series, after those in which it is made.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=28))]
+    /// Windows of each series, after those in which it is made. A quarter of an hour has 90.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=88))]
     pub(super) windows: u32,
 }
 
@@ -99,8 +101,9 @@ fn compare(arena: &Arena, fleet: &Fleet) -> anyhow::Result<Vec<Line>> {
 }
 
 fn measure(kind: Kind, arena: &Arena, fleet: &Fleet) -> anyhow::Result<Measured> {
-    // The windows are those of the next minutes: each is news when it comes, and none is so far ahead that it is refused.
-    let first = Wall::from(SystemTime::now()).slot(fleet::WIDTH);
+    // The last windows are those of the next minutes: each is news when it comes, and none is so far ahead that it is refused.
+    let first =
+        Wall::from(SystemTime::now()).slot(fleet::WIDTH) - fleet::WIDTH * fleet.windows.saturating_sub(AHEAD) as u32;
     let load = kind.encode(fleet, first)?;
     let (warm_up, counted) = load.split_at(WARM_UP);
     let mut server = Server::start(kind, arena)?;

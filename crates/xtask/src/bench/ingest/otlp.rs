@@ -1,6 +1,6 @@
 //! For our collector: what an agent sends, named as an agent names it.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use telemetry::otlp::build::{AgentHealth, Measured, encode};
@@ -24,7 +24,8 @@ fn batch(agent: &Agent, first: Wall, window: usize) -> anyhow::Result<Batch> {
         Measured { subject: subject.clone(), window: Window { begin, end: begin + WIDTH, outcomes } }
     });
     // What it says of itself is of now: its clock is right.
-    let health = AgentHealth { begin: first, end: first + Duration::from_millis(1), ..AgentHealth::default() };
+    let now = Wall::from(SystemTime::now());
+    let health = AgentHealth { begin: now, end: now, ..AgentHealth::default() };
     let body = encode(&agent.sender, &measured.collect::<Vec<_>>(), &health);
     let headers = vec![
         ("content-type", "application/x-protobuf".to_owned()),
