@@ -4,9 +4,11 @@
 
 mod bones;
 mod broken_disk;
+mod collectors;
 mod crash;
 mod delivery;
 mod direction;
+mod herd;
 mod history;
 mod outage;
 mod router;

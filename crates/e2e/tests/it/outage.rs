@@ -48,7 +48,7 @@ fn what_a_spool_had_to_drop_is_a_gap_of_exactly_the_sequences_that_are_lost() {
         let agents = world.get("/api/v1/agents").ok()?;
         Some(items(&agents).map(|shown| (text(&shown["agent"]), whole(&shown["gaps"]))).collect())
     };
-    let mut counted = BTreeMap::new();
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     for name in &lost {
         *counted.entry(name.agent.clone()).or_default() += 1;
     }
