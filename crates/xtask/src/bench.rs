@@ -8,6 +8,7 @@ mod ingest;
 mod net;
 mod probes;
 mod program;
+mod restart;
 mod sink;
 mod table;
 
@@ -29,6 +30,8 @@ enum Bench {
     Ingest,
     /// Seeded lives of agents, a network that fails and a collector: whether anything is lost in silence or counted twice
     Sim,
+    /// How soon a collector is ready again, with a hundred thousand series
+    Restart,
 }
 
 #[derive(clap::Args)]
@@ -74,6 +77,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if is_asked(Bench::Sim) {
         let seeds = options.seeds.to_string();
         cargo::run(&["run", "--release", "--locked", "--package=simulation", "--", "--seeds", &seeds])?;
+    }
+    if is_asked(Bench::Restart) {
+        cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector"])?;
+        restart::run(options.runs)?;
     }
     Ok(())
 }
