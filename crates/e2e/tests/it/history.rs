@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use e2e::json::{items, items_of, number, text};
 use e2e::{World, WorldOptions};
 use serde_json::Value;
-
-use crate::bones::{items, items_of, number, text};
 
 const REGIONS: usize = 3;
 const SOON: Duration = Duration::from_secs(20);

@@ -48,7 +48,7 @@ fn agents_and_a_collector_that_stand_still_lose_nothing_and_send_nothing_twice_o
         let after = answers(world);
         if agents_stop {
             // Those on their way when it began, and then the usual pace: of what was due meanwhile nothing is sent later.
-            let awake = begun.elapsed() - still + TIMEOUT;
+            let awake = begun.elapsed().saturating_sub(still) + TIMEOUT;
             let most = awake.as_secs_f64() / EVERY.as_secs_f64() * after.len() as f64;
             let sent: u64 = after.iter().sum::<u64>() - before.iter().sum::<u64>();
             assert!((sent as f64) < most, "{sent} answers in {awake:?}, {most} at most");
