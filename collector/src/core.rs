@@ -57,15 +57,10 @@ pub enum RecoverError {
     Cut { first: Position },
     /// It would be taken for a state of this log as soon as this log is as long.
     #[error(
-        "a snapshot stands at {snapshot}, and the log ends at {end}: they are not of one run. Restore data_dir as a whole, or move it \
+        "{what} stands at {at}, and the log ends at {end}: they are not of one run. Restore data_dir as a whole, or move it \
          away as a whole and start again"
     )]
-    Ahead { snapshot: Position, end: Position },
-    #[error(
-        "history holds the log up to {history}, and the log ends at {end}: restore what belongs together, or remove \
-         the folder `history` to begin another"
-    )]
-    HistoryAhead { history: Position, end: Position },
+    Ahead { what: &'static str, at: Position, end: Position },
 }
 
 /// The log handed over an entry before one that comes before it: what would be folded is not what the log says.
@@ -100,17 +95,16 @@ impl Core {
     /// hints go on.
     pub fn recover(log: &Log, mut keep: Keep) -> Result<Self, RecoverError> {
         let folded = log.next();
-        if keep.history.stored() > folded {
-            return Err(RecoverError::HistoryAhead { history: keep.history.stored(), end: folded });
-        }
         let (from, mut state) = match keep.snapshots.load()? {
-            Some((snapshot, _)) if snapshot > folded => {
-                return Err(RecoverError::Ahead { snapshot, end: folded });
-            }
+            Some((at, _)) if at > folded => return Err(RecoverError::Ahead { what: "a snapshot", at, end: folded }),
             Some((position, state)) if position >= log.first() => (position, state),
             _ if log.first() == Position::START => (Position::START, State::default()),
             _ => return Err(RecoverError::Cut { first: log.first() }),
         };
+        let at = keep.history.stored();
+        if at > folded {
+            return Err(RecoverError::Ahead { what: "history", at, end: folded });
+        }
         let mut position = from;
         log.replay(from, folded, |entry| {
             keep.history.fold(position, |tell| drop(state.fold(&entry, tell)));
