@@ -30,9 +30,16 @@ fn what_a_spool_had_to_drop_is_a_gap_of_exactly_the_sequences_that_are_lost() {
     witnessed.catch_up().unwrap();
     let collector = witnessed.world.listen().to_owned();
     witnessed.relay.part();
-    let oldest = |world: &World| regions.iter().map(|region| oldest_segment(world, region)).collect::<Vec<_>>();
-    let before = oldest(&witnessed.world);
-    let dropped = |world: &World| oldest(world).iter().zip(&before).all(|(now, before)| now > before);
+    // Of a segment that was begun after the line was cut nothing can have been taken: it goes only to make room.
+    let all = |world: &World| regions.iter().map(|region| segments(world, region)).collect::<Vec<_>>();
+    let before = all(&witnessed.world);
+    let begun = |world: &World| -> Option<Vec<String>> {
+        let newer =
+            |(now, before): (Vec<String>, &Vec<String>)| now.last().filter(|it| Some(*it) > before.last()).cloned();
+        all(world).into_iter().zip(&before).map(newer).collect()
+    };
+    let begun = witnessed.world.wait("segments that are begun", DEADLINE, begun).unwrap();
+    let dropped = |world: &World| all(world).iter().zip(&begun).all(|(now, begun)| now.first() > Some(begun));
     witnessed.world.wait("agents that drop what is oldest", DEADLINE, |world| dropped(world).then_some(())).unwrap();
     witnessed.relay.lead_to(&collector);
     witnessed.catch_up().unwrap();
@@ -61,12 +68,14 @@ fn what_a_spool_had_to_drop_is_a_gap_of_exactly_the_sequences_that_are_lost() {
     }
 }
 
-/// By its first position.
-fn oldest_segment(world: &World, region: &str) -> String {
+/// By their first positions, ascending.
+fn segments(world: &World, region: &str) -> Vec<String> {
     let spool = world.data_dir().with_file_name(agent(region)).join("spool");
     let names = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().file_name());
     let segments = names.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "segment"));
-    segments.min().unwrap().into_string().unwrap()
+    let mut segments: Vec<_> = segments.map(|name| name.into_string().unwrap()).collect();
+    segments.sort();
+    segments
 }
 
 /// What never came, below the newest that did.
