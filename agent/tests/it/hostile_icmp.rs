@@ -66,7 +66,7 @@ fn answer_wrongly(socket: &Socket, stranger: &Socket, echo: &Echo) {
     {
         socket.send_to(&reply(mark, identifier, length), &from.into()).unwrap();
     }
-    // It has ended by then, and is a double from wherever it comes.
+    // It has ended by then, and its answer is still a stranger's.
     stranger.send_to(&reply(mark, identifier, ECHO_BYTES), &from.into()).unwrap();
 }
 
@@ -88,6 +88,6 @@ fn icmp_takes_no_wrong_answer_for_a_reply() {
     answering.join().unwrap();
     assert_eq!((&told["sent"], &told["received"], &told["lost"]), (&40.into(), &40.into(), &0.into()), "{told}");
     assert_eq!((&told["errors"], &told["phases"]["rtt"]["count"]), (&json!({}), &40.into()), "{told}");
-    let expected = json!({ "double": 2 * ANSWERED, "malformed": 2 * ANSWERED, "unasked": ANSWERED });
+    let expected = json!({ "double": ANSWERED, "stranger": ANSWERED, "malformed": 2 * ANSWERED, "unasked": ANSWERED });
     assert_eq!(told["noise"], expected, "{told}");
 }
