@@ -19,7 +19,7 @@ use prost::Message as _;
 use telemetry::{Boot, Origin, Sequence, Series, Wall};
 use tempfile::TempDir;
 
-use crate::door::{Door, batch, body_of, replies, series};
+use crate::door::{Door, WAITING, batch, body_of, replies, series};
 
 fn of_target(agent: &str, target: usize) -> Series {
     Series { target: format!("target-{target}").parse().unwrap(), ..series(agent) }
@@ -130,6 +130,9 @@ async fn an_agent_that_starts_again_and_again_is_refused_by_name_and_nothing_tha
     };
     for boot in 1..=BOOTS {
         assert_eq!(door.ask(of_boot(boot)).await.0, StatusCode::OK);
+        if boot % WAITING.batches == 0 {
+            door.mark().await;
+        }
     }
     door.mark().await;
     let (status, headers, problem) = door.ask(of_boot(BOOTS + 1)).await;

@@ -33,6 +33,9 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
+/// Beyond it a batch is turned away, also one that came after the last was acknowledged, if the fold is behind.
+pub(crate) const WAITING: Room = Room { batches: 20, bytes: 10_000_000 };
+
 /// A collector without its listener.
 pub(crate) struct Door {
     pub(crate) router: Router,
@@ -63,11 +66,10 @@ impl Door {
         let (log, feed) = log.start(core.folded());
         let (clock, shutdown) = (Clock::start(), Shutdown::new());
         let meters = Meters::new("test");
-        let waiting = Room { batches: 20, bytes: 10_000_000 };
-        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500, waiting };
+        let limits = Limits { wire_bytes: 100_000, inflated_bytes: 200_000, points: 500, waiting: WAITING };
         let snapshots = core.snapshots();
         let (unpack, unpacker) = Unpack::new(log.clone(), snapshots.clone(), clock, limits);
-        let gate = Gate::new(waiting, clock);
+        let gate = Gate::new(WAITING, clock);
         meters::observe_gate(&meters, &gate);
         let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
         let router = api::router(ingest, snapshots.clone(), history, meters.clone());
