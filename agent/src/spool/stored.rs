@@ -275,10 +275,11 @@ impl<D: Disk> Stored<D> {
         }
     }
 
-    /// Durable with the next batch. Lost or refused it costs a repeat, and the next offer meets what is wrong.
+    /// Durable with the next batch. Lost or refused it costs a repeat.
     fn write_off(&mut self, name: Name) {
-        if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.append(&Record::Done(name).encode())) {
-            tracing::debug!(%error, "a batch that was taken could not be written off");
+        let Some(journal) = &mut self.journal else { return };
+        if let Err(error) = journal.append(&Record::Done(name).encode()) {
+            self.fall_back(&error.into());
         }
     }
 
