@@ -107,7 +107,7 @@ impl Life {
     }
 
     fn offer(&mut self, lengths: &[usize]) {
-        self.now = self.now + Duration::from_secs(11);
+        self.now += Duration::from_secs(11);
         let numbers = self.last + 1..=self.last + lengths.len() as u64;
         let bodies: Vec<_> = numbers.clone().zip(lengths).map(|(number, length)| body(number, *length)).collect();
         let offered = self.spool.offer(bodies.clone(), Vec::new(), self.now);
