@@ -89,6 +89,8 @@ pub struct Cell {
     pub since: Wall,
     /// What its series saw recently.
     pub recent: Seen,
+    /// It got data since it was last judged.
+    touched: bool,
     families: BTreeMap<Family, FamilyCell>,
 }
 
@@ -112,8 +114,6 @@ pub struct Cells {
     all: BTreeMap<CellKey, Cell>,
     /// The series that are not primary: for diagnosis.
     beside: BTreeMap<CellKey, BTreeSet<SeriesId>>,
-    /// Those that got data since they were last judged.
-    touched: BTreeSet<CellKey>,
 }
 
 impl State {
@@ -159,16 +159,16 @@ impl Cells {
     }
 
     fn vantage(&mut self, series: &Series, at: Wall) -> &mut Vantage {
-        let key = CellKey::of(series);
-        self.touched.insert(key.clone());
-        let cell = self.all.entry(key).or_insert_with(|| Cell {
+        let cell = self.all.entry(CellKey::of(series)).or_insert_with(|| Cell {
             state: State::Unknown,
             reason: Reason::NoData,
             diagnosis: Diagnosis::default(),
             since: at,
             recent: Seen::default(),
+            touched: false,
             families: BTreeMap::new(),
         });
+        cell.touched = true;
         let family = cell.families.entry(series.family).or_default();
         family.vantages.entry((series.target.clone(), series.agent.clone())).or_default()
     }
@@ -180,10 +180,9 @@ impl Cells {
 
     /// Judges every cell that got data, and every one that may have fallen silent.
     pub fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
-        let touched = std::mem::take(&mut self.touched);
         for (key, cell) in &mut self.all {
             let silent = now.since(cell.recent.newest) > policy.stale_after();
-            if silent || touched.contains(key) {
+            if std::mem::take(&mut cell.touched) || silent {
                 cell.judge(rings, policy, now);
             }
             let bad = cell.state.is_bad();

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use telemetry::otlp::labels::{self, BadLabels, Resource};
 use telemetry::otlp::walk::{self, BadPoint, Malformed, Value, Visitor};
 use telemetry::otlp::{
@@ -48,7 +49,7 @@ pub struct Refused {
 pub struct Catalog {
     /// Known to nobody outside, so that no sender can make keys collide.
     seed: u64,
-    known: HashMap<u128, Known>,
+    known: HashMap<u128, Known, RandomState>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ pub fn sender(body: &[u8]) -> Result<Resource, DecodeError> {
 
 impl Catalog {
     pub fn new(seed: u64) -> Self {
-        Self { seed, known: HashMap::new() }
+        Self { seed, known: HashMap::default() }
     }
 
     /// Walks an inflated body.

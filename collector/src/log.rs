@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use journal::{Corruption, OpenError, Position, ReadError, SubmitError, WriteError};
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ pub use engine::{Engine, Records};
 
 /// Entries between log and fold. When the fold is behind, the engine waits, and what waits before it keeps its tickets.
 const FEED: usize = 1024;
+/// Entries between decoding and folding, at a start.
+const AHEAD: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -112,16 +115,30 @@ impl Log {
     }
 
     /// Every entry in `[from, until)`, decoded as it was when it came.
+    ///
+    /// One thread decodes ahead of the one that folds: each costs about as much as the other.
     pub fn replay(&self, from: Position, until: Position, mut fold: impl FnMut(Entry)) -> Result<(), LogError> {
-        let mut catalog = Catalog::new(0);
-        for item in self.engine.read(from) {
-            let (position, bytes) = item?;
-            if position >= until {
-                break;
+        let (decoded, entries) = mpsc::sync_channel(AHEAD);
+        thread::scope(|scope| {
+            let records = self.engine.read(from);
+            let decode = thread::Builder::new().name("replay".to_owned()).spawn_scoped(scope, move || {
+                let mut catalog = Catalog::new(0);
+                let ours = records.take_while(|item| !matches!(item, Ok((position, _)) if *position >= until));
+                let entries = ours.map(|item| {
+                    item.map_err(LogError::from).and_then(|(position, bytes)| decode(position, &bytes, &mut catalog))
+                });
+                for entry in entries {
+                    if decoded.send(entry).is_err() {
+                        break;
+                    }
+                }
+            });
+            decode.map_err(LogError::Thread)?;
+            for entry in entries {
+                fold(entry?);
             }
-            fold(decode(position, &bytes, &mut catalog)?);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Feeds every entry from there on, up to where it was replayed.

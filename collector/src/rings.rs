@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, FailureKind, Histogram, Outcome, PathId, Series, Standing, Wall};
 
@@ -21,7 +22,7 @@ pub struct SeriesId(u32);
 pub struct Rings {
     /// In the order in which the log first named them.
     all: Vec<Ring>,
-    ids: HashMap<Arc<Series>, SeriesId>,
+    ids: HashMap<Arc<Series>, SeriesId, RandomState>,
     /// How many each agent has.
     of_agent: HashMap<AgentId, usize>,
     paths: BTreeMap<PathId, Vec<SeriesId>>,
@@ -87,10 +88,11 @@ pub struct Seen {
 impl Rings {
     /// Adds a point to its slot.
     pub fn add(&mut self, point: &Point, width: Duration, once: Once, bounds: Bounds) -> Added {
-        if self.bound_on(&point.series, bounds).is_some() {
-            return Added::Beyond;
-        }
-        let id = self.id_of(&point.series);
+        let id = match self.ids.get(&point.series) {
+            Some(id) => *id,
+            None if self.bound_on_new(&point.series.agent, bounds).is_some() => return Added::Beyond,
+            None => self.begin(&point.series),
+        };
         let ring = &mut self.all[id.0 as usize];
         let Some(slot) = ring.slot_for(point, width) else { return Added::Late(id) };
         if once == Once::ByPoint && !slot.remember(point) {
@@ -102,12 +104,15 @@ impl Rings {
 
     /// What keeps points of that series out.
     pub fn bound_on(&self, series: &Arc<Series>, bounds: Bounds) -> Option<Bound> {
-        let bound = match self.of_agent.get(&series.agent) {
-            Some(count) if *count >= bounds.series_per_agent => Bound::SeriesPerAgent(bounds.series_per_agent),
-            None if self.of_agent.len() >= bounds.agents => Bound::Agents(bounds.agents),
-            _ => return None,
-        };
-        (!self.ids.contains_key(series)).then_some(bound)
+        self.bound_on_new(&series.agent, bounds).filter(|_| !self.ids.contains_key(series))
+    }
+
+    fn bound_on_new(&self, agent: &AgentId, bounds: Bounds) -> Option<Bound> {
+        match self.of_agent.get(agent) {
+            Some(count) if *count >= bounds.series_per_agent => Some(Bound::SeriesPerAgent(bounds.series_per_agent)),
+            None if self.of_agent.len() >= bounds.agents => Some(Bound::Agents(bounds.agents)),
+            _ => None,
+        }
     }
 
     pub fn get(&self, id: SeriesId) -> &Ring {
@@ -162,10 +167,7 @@ impl Rings {
         slots
     }
 
-    fn id_of(&mut self, series: &Arc<Series>) -> SeriesId {
-        if let Some(id) = self.ids.get(series) {
-            return *id;
-        }
+    fn begin(&mut self, series: &Arc<Series>) -> SeriesId {
         let id = SeriesId(self.all.len() as u32);
         self.all.push(Ring { series: Arc::clone(series), newest: Wall::default(), slots: VecDeque::new() });
         self.ids.insert(Arc::clone(series), id);
@@ -182,7 +184,7 @@ impl From<Vec<Ring>> for Rings {
     fn from(all: Vec<Ring>) -> Self {
         let mut rings = Self::default();
         for ring in all {
-            let id = rings.id_of(&ring.series);
+            let id = rings.begin(&ring.series);
             rings.all[id.0 as usize] = ring;
         }
         rings

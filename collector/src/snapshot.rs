@@ -12,8 +12,9 @@ use journal::Position;
 use crate::state::State;
 
 /// Counts up with every change of what the state holds. Another version is not read.
-const VERSION: u32 = 10;
+const VERSION: u32 = 11;
 const KEPT: usize = 2;
+const CRC: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -85,8 +86,11 @@ impl Snapshots {
 }
 
 pub fn encode(state: &State) -> Result<Vec<u8>, postcard::Error> {
-    let body = postcard::to_extend(state, VERSION.to_le_bytes().to_vec())?;
-    Ok([&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat())
+    let head = [[0; CRC], VERSION.to_le_bytes()].concat();
+    let mut bytes = postcard::to_extend(state, head)?;
+    let (crc, body) = bytes.split_at_mut(CRC);
+    crc.copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    Ok(bytes)
 }
 
 pub fn decode(bytes: &[u8]) -> Option<State> {

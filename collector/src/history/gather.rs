@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
 use journal::Position;
 use telemetry::time::nanos;
 use telemetry::{Series, Wall};
@@ -59,7 +60,7 @@ pub(super) struct Memory {
     pub(super) handed: VecDeque<Arc<Part>>,
 }
 
-pub(super) type Gathered = HashMap<SeriesId, Held>;
+pub(super) type Gathered = HashMap<SeriesId, Held, RandomState>;
 
 #[derive(Debug)]
 pub(super) struct Held {

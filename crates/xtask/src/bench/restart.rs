@@ -64,7 +64,7 @@ fn measure() -> anyhow::Result<[Line; 3]> {
     let second = push(&stopped.url, begin + length, 1 + WINDOWS)?;
     stopped.process.kill()?;
     let killed = home.start()?;
-    anyhow::ensure!(killed.process.stop()?.success(), "the collector did not stop well");
+    killed.process.kill()?;
     let points = 2.0 * (AGENTS * SERIES) as f64 * f64::from(WINDOWS);
     let pace = points / (first + second).as_secs_f64();
     Ok([
