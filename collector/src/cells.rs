@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Family, Outcome, RegionName, Series, ServiceName, TargetId, Wall};
 use utoipa::ToSchema;
 
+use crate::baselines::{Baselines, median};
 use crate::diagnosis::{Diagnosis, diagnose};
 use crate::entry::Point;
 use crate::evidence::Evidence;
 use crate::policy::Policy;
 use crate::rings::{HORIZON, Rings, Seen, SeriesId};
-use crate::slowness::{Slower, slower};
+use crate::slowness::{Slower, slower, slower_than_before};
 
 /// Evidence at which a cell is lossy, e¹² against one, and below which it no longer is.
 const LOSSY_RAISE: f64 = 12.0;
@@ -116,6 +117,15 @@ pub struct Cells {
     beside: BTreeMap<CellKey, BTreeSet<SeriesId>>,
 }
 
+/// What a judgement is made by.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub rings: &'a Rings,
+    pub baselines: &'a Baselines,
+    pub policy: &'a Policy,
+    pub now: Wall,
+}
+
 impl State {
     /// Down, lossy or slow: something is known to be wrong.
     pub fn is_bad(self) -> bool {
@@ -179,11 +189,12 @@ impl Cells {
     }
 
     /// Judges every cell that got data, and every one that may have fallen silent.
-    pub fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
+    pub fn judge(&mut self, facts: Facts<'_>) {
+        let Facts { rings, policy, now, .. } = facts;
         for (key, cell) in &mut self.all {
             let silent = now.since(cell.recent.newest) > policy.stale_after();
             if std::mem::take(&mut cell.touched) || silent {
-                cell.judge(rings, policy, now);
+                cell.judge(facts);
             }
             let bad = cell.state.is_bad();
             let beside = self.beside.get(key).filter(|_| bad).into_iter().flatten().copied();
@@ -216,7 +227,8 @@ impl Cell {
         if self.diagnosis.is_empty() { self.reason.to_string() } else { format!("{}; {}", self.reason, self.diagnosis) }
     }
 
-    fn judge(&mut self, rings: &Rings, policy: &Policy, now: Wall) {
+    fn judge(&mut self, facts: Facts<'_>) {
+        let Facts { rings, policy, now, .. } = facts;
         let from = (now - policy.health.recent).slot(policy.window);
         self.families.values_mut().for_each(|family| family.forget(rings, now));
         self.families.retain(|_, family| !family.vantages.is_empty());
@@ -224,7 +236,7 @@ impl Cell {
         let mut verdicts = Vec::new();
         for family in self.families.values_mut() {
             let recent = rings.merge(family.series(), from, Wall(u64::MAX));
-            verdicts.push(family.judge(rings, (from, &recent), policy, now));
+            verdicts.push(family.judge(facts, (from, &recent)));
             self.recent.merge(&recent);
         }
         // A family that is no longer probed says nothing about one that is.
@@ -264,7 +276,8 @@ impl FamilyCell {
     }
 
     /// By what it saw from there on.
-    fn judge(&mut self, rings: &Rings, (from, recent): (Wall, &Seen), policy: &Policy, now: Wall) -> (State, Reason) {
+    fn judge(&mut self, facts: Facts<'_>, (from, recent): (Wall, &Seen)) -> (State, Reason) {
+        let Facts { policy, now, .. } = facts;
         if now.since(recent.newest) > policy.stale_after() {
             self.raised = None;
             return (State::Stale, Reason::Silent { since: recent.newest });
@@ -273,13 +286,13 @@ impl FamilyCell {
         if samples < needed {
             return (State::Unknown, Reason::FewSamples { samples, needed });
         }
-        let verdict = self.loss(rings, policy, now, recent).or_else(|| self.slowness(rings, (from, recent)));
+        let verdict = self.loss(facts, recent).or_else(|| self.slowness(facts, (from, recent)));
         self.raised = verdict.as_ref().map(|(state, _)| *state);
         verdict.unwrap_or((State::Ok, Reason::AsUsual))
     }
 
     /// Down when every target shows total loss; lossy when all of it together shows loss.
-    fn loss(&self, rings: &Rings, policy: &Policy, now: Wall, recent: &Seen) -> Option<(State, Reason)> {
+    fn loss(&self, Facts { rings, policy, now, .. }: Facts<'_>, recent: &Seen) -> Option<(State, Reason)> {
         let mut targets: BTreeMap<_, f64> = BTreeMap::new();
         let mut total = Evidence::default();
         let fresh = |id: &SeriesId| now.since(rings.get(*id).newest) <= policy.stale_after();
@@ -317,9 +330,20 @@ impl FamilyCell {
         losing.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
-    fn slowness(&self, rings: &Rings, recent: (Wall, &Seen)) -> Option<(State, Reason)> {
+    fn slowness(&self, facts: Facts<'_>, (from, recent): (Wall, &Seen)) -> Option<(State, Reason)> {
         let factor = if self.raised == Some(State::Slow) { SLOW_CLEAR } else { 1.0 };
-        slower(rings, self.series(), recent, factor).map(|slower| (State::Slow, Reason::SlowerThanUsual(slower)))
+        let slower = match self.usual_ms(facts) {
+            Some(usual_ms) => slower(recent, usual_ms, factor),
+            None => slower_than_before(facts.rings, self.series(), (from, recent), factor),
+        };
+        slower.map(|slower| (State::Slow, Reason::SlowerThanUsual(slower)))
+    }
+
+    /// In the middle of its paths that are heard.
+    fn usual_ms(&self, Facts { rings, baselines, policy, now }: Facts<'_>) -> Option<f64> {
+        let fresh = self.series().map(|id| rings.get(id)).filter(|ring| now.since(ring.newest) <= policy.stale_after());
+        let paths: BTreeSet<_> = fresh.map(|ring| ring.path).collect();
+        median(paths.into_iter().filter_map(|path| baselines.usual(path)).map(|usual| usual.p50_ms))
     }
 }
 

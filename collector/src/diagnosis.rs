@@ -8,7 +8,7 @@ use telemetry::{FailureKind, Name, Series, Wall};
 
 use crate::policy::Policy;
 use crate::rings::{HORIZON, Rings, SeriesId};
-use crate::slowness::{Slower, slower};
+use crate::slowness::{Slower, slower_than_before};
 
 /// The layers of a connection, from the bottom up; what is none of them comes after.
 const ORDER: [&str; 8] = ["dns", "icmp", "connect", "tls", "upgrade", "hello", "first_byte", "transfer"];
@@ -77,7 +77,7 @@ fn judge(rings: &Rings, series: &[SeriesId], from: Wall) -> Option<Verdict> {
         return most.map(|(kind, _)| Verdict::Failing(*kind));
     }
     let recent = rings.merge(series.iter().copied(), from, Wall(u64::MAX));
-    Some(slower(rings, series.iter().copied(), (from, &recent), 1.0).map_or(Verdict::Ok, Verdict::Slow))
+    Some(slower_than_before(rings, series.iter().copied(), (from, &recent), 1.0).map_or(Verdict::Ok, Verdict::Slow))
 }
 
 impl Diagnosis {

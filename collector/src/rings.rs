@@ -33,6 +33,7 @@ pub struct Rings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ring {
     pub series: Arc<Series>,
+    pub path: PathId,
     /// The end of the newest point.
     pub newest: Wall,
     slots: VecDeque<Slot>,
@@ -169,12 +170,13 @@ impl Rings {
 
     fn begin(&mut self, series: &Arc<Series>) -> SeriesId {
         let id = SeriesId(self.all.len() as u32);
-        self.all.push(Ring { series: Arc::clone(series), newest: Wall::default(), slots: VecDeque::new() });
+        let path = series.path();
+        self.all.push(Ring { series: Arc::clone(series), path, newest: Wall::default(), slots: VecDeque::new() });
         self.ids.insert(Arc::clone(series), id);
         *self.of_agent.entry(series.agent.clone()).or_default() += 1;
         let counts = series.standing == Standing::Regular;
         let place = if counts { &mut self.paths } else { &mut self.beside };
-        place.entry(series.path()).or_default().push(id);
+        place.entry(path).or_default().push(id);
         id
     }
 }

@@ -9,7 +9,8 @@ use telemetry::{RegionName, Series, Standing, Wall};
 
 use crate::agents::Agents;
 use crate::alerts::Alerts;
-use crate::cells::Cells;
+use crate::baselines::Baselines;
+use crate::cells::{Cells, Facts};
 use crate::certificates::{Certificates, Kept};
 use crate::clocks::{MOVED, Offset};
 use crate::entry::{Attempt, Batch, Entry, LosingPorts, Point};
@@ -33,6 +34,7 @@ pub struct State {
     pub agents: Agents,
     pub certificates: Certificates,
     pub rings: Rings,
+    pub baselines: Baselines,
     pub cells: Cells,
     pub regions: Regions,
     pub hints: Hints,
@@ -222,14 +224,16 @@ impl State {
         Vec::new()
     }
 
-    /// Cells first, then regions, then hints and alerts, each from the one before.
+    /// What is usual first, then cells, then regions, then hints and alerts, each from the one before.
     fn judge(&mut self, now: Wall) -> Vec<Effect> {
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         let patience = policy.stale_after();
         let voters = self.agents.heard_since(self.now - patience);
         self.clock.mark(now, voters, patience);
         self.now = self.clock.now();
-        self.cells.judge(&self.rings, &policy, self.now);
+        self.baselines.learn(&self.rings, &policy, self.now);
+        let Self { rings, baselines, cells, now, .. } = self;
+        cells.judge(Facts { rings, baselines, policy: &policy, now: *now });
         self.regions.judge(&self.cells, &policy, self.now);
         let sources = self.sources();
         let mut hints = std::mem::take(&mut self.hints);

@@ -13,6 +13,7 @@ use telemetry::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
+use crate::baselines::Usual;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
 use crate::problem::Problem;
@@ -52,6 +53,8 @@ pub(super) struct Item {
     /// Round-trip loss, 0–1.
     loss: Option<f64>,
     jitter_ms: Option<f64>,
+    /// The medians of its week, for a path that drives its cell and is some hours old.
+    usual: Option<Usual>,
     /// An estimate of voice quality, 1–4.5.
     mos: Option<f64>,
     /// Replies and losses.
@@ -153,6 +156,7 @@ impl Item {
             p99_ms: seen.quantile_ms(0.99),
             loss: seen.loss(),
             jitter_ms: seen.jitter_ms(),
+            usual: state.baselines.usual(id),
             mos: mos.map(|Mos(score)| score),
             samples: seen.samples(),
             confirms: beside(Standing::Confirming),
