@@ -151,6 +151,12 @@ impl Core {
         Ok(())
     }
 
+    /// Where nothing is folded any more: history gets what was taken, and what was concluded stays to be read.
+    pub fn end(mut self) -> Snapshots {
+        self.keep.history.hand_over(self.folded, None);
+        self.snapshots()
+    }
+
     /// Folds what the log holds at that position, once: what comes again is passed by.
     pub fn take(&mut self, position: Position, entry: &Entry) -> Result<(), Hole> {
         if position > self.folded {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use collector::admission::Gate;
+use collector::command;
 use collector::config::Config;
 use collector::core::{Core, Keep};
 use collector::deliver::{Courier, Post};
@@ -18,13 +19,14 @@ use collector::ingest::Ingest;
 use collector::log::{Appender, Log};
 use collector::meters;
 use collector::policy::Policy;
+use collector::settle::Settle;
 use collector::snapshot::Snapshots;
 use collector::unpack::Unpack;
 use collector::{api, jobs, marks, server};
 use runtime::meters::Meters;
 use runtime::own::{Identity, Own};
 use runtime::{Clock, Tasks, logs};
-use tracing::info;
+use tracing::{error, info};
 
 /// Takes what agents measure; serves the dashboard, routing hints and the API.
 #[derive(Parser)]
@@ -43,6 +45,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Write what was measured in a range to stdout, for other tools.
+    Export(command::export::Args),
 }
 
 #[derive(clap::Args)]
@@ -62,10 +66,38 @@ struct Run {
     log_format: logs::Format,
 }
 
+/// What sysexits(3) has for a command line that cannot be used, as for a configuration.
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(said) => return unusable(&said),
+    };
+    match args.command {
         Command::Run(run) => start(run),
         Command::Check { config } => check(&config),
+        Command::Export(args) => by_hand(|| args.run()),
+    }
+}
+
+/// Help that was asked for is no fault.
+fn unusable(said: &clap::Error) -> ExitCode {
+    match (said.print(), said.use_stderr()) {
+        (Ok(()), false) => ExitCode::SUCCESS,
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// What was asked for goes to stdout, and what went wrong to stderr.
+fn by_hand(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    logs::warnings();
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -142,10 +174,11 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
         let export = Export::new(Otlp::new(url)?, place, &appender, snapshots.news(), &meters);
         tasks.spawn("export", export.run(shutdown.clone()));
     }
-    tasks.spawn("jobs", jobs::run(due, shutdown.clone()));
+    tasks.spawn("jobs", jobs::run(Arc::clone(&due), shutdown.clone()));
+    let settle = Settle { due, log: appender.clone(), history };
     let marks = marks::run(appender, clock, alarm, shutdown.clone());
     tasks.spawn("clock", async move { marks.await.map_err(anyhow::Error::from) });
-    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, history, meters), shutdown));
+    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, settle, meters), shutdown));
     Ok(())
 }
 

@@ -11,12 +11,10 @@ use telemetry::{PathId, Wall};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::core::Snapshots;
+use crate::extract::{Moment, NoMoment, USUAL};
 use crate::history::{History, Question, Slot, StoreError, Tier};
 use crate::problem::Problem;
 use crate::rings::Seen;
-
-/// What is asked for without a `from`.
-const USUAL: Duration = Duration::from_hours(1);
 
 #[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
@@ -128,13 +126,9 @@ impl Point {
 
 pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Wall>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let seconds = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
-    let moment = match seconds {
-        Some(since) => since.ok().map(|since| Wall::default() + since),
-        None => text.parse().ok(),
-    };
-    let allowed = "allowed: RFC 3339, such as \"2026-11-24T18:00:00Z\", or seconds since the epoch";
-    moment.map(Some).ok_or_else(|| Problem::bad_query(format!("{name}: found \"{text}\", {allowed}")))
+    let moment =
+        text.parse().map_err(|allowed: NoMoment| Problem::bad_query(format!("{name}: found \"{text}\", {allowed}")));
+    moment.map(|Moment(moment)| Some(moment))
 }
 
 fn step(text: Option<&str>) -> Result<Option<Duration>, Problem> {

@@ -3,6 +3,7 @@
 mod agents;
 mod alerts;
 mod exposition;
+mod extract;
 mod heatmap;
 mod hints;
 mod history;
@@ -24,8 +25,9 @@ use utoipa_axum::routes;
 
 use crate::core::Snapshots;
 use crate::grpc;
-use crate::history::History;
 use crate::ingest::{self, Ingest};
+use crate::settle::Settle;
+use extract::Exports;
 
 /// A list, as every list is answered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,7 +45,7 @@ impl<T> List<T> {
 }
 
 /// One port for everything. What is REST is described where it is answered; the rest is gRPC and the page.
-pub fn router(ingest: Ingest, snapshots: Snapshots, history: History, meters: Meters) -> Router {
+pub fn router(ingest: Ingest, snapshots: Snapshots, settle: Settle, meters: Meters) -> Router {
     let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).with_state(ingest.clone());
     let concluded = OpenApiRouter::default()
         .routes(routes!(regions::list))
@@ -60,12 +62,15 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, history: History, meters: Me
         .routes(routes!(matrix::read))
         .routes(routes!(history::read))
         .routes(routes!(heatmap::read))
-        .with_state((snapshots.clone(), history));
+        .with_state((snapshots.clone(), settle.history.clone()));
+    let leaving =
+        OpenApiRouter::default().routes(routes!(extract::read)).with_state(Exports::new(snapshots.clone(), settle));
     let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state((meters, snapshots));
     let rest = OpenApiRouter::default()
         .merge(otlp)
         .merge(concluded)
         .merge(past)
+        .merge(leaving)
         .merge(own)
         .routes(routes!(live::livez))
         .routes(routes!(openapi::read));

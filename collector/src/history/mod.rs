@@ -14,6 +14,7 @@ mod roll_up;
 mod row;
 mod store;
 mod tier;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,7 @@ use journal::Position;
 pub use gather::{Due, Intake};
 pub use keeper::Keeper;
 pub use query::{Cells, Floors, Question, Slot, Unanswerable};
+pub use row::Windows;
 pub use store::StoreError;
 pub use tier::Tier;
 

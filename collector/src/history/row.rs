@@ -27,7 +27,7 @@ use telemetry::{FailureKind, Histogram, Wall};
 use crate::rings::Seen;
 
 /// What a series, or several, saw, by the begin of each slot.
-pub(super) type Windows = BTreeMap<Wall, Seen>;
+pub type Windows = BTreeMap<Wall, Seen>;
 
 /// Begins are kept to this.
 pub(super) const RESOLUTION: Duration = Duration::from_millis(1);

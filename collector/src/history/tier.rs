@@ -31,7 +31,7 @@ impl Tier {
     }
 
     /// Of its windows; `None`: as they came.
-    pub(super) fn width(self) -> Option<Duration> {
+    pub fn width(self) -> Option<Duration> {
         match self {
             Self::Raw => None,
             Self::Minute => Some(MINUTE),

@@ -16,10 +16,12 @@ use collector::core::{self, Core, Keep};
 use collector::entry::{Entry, Record};
 use collector::history;
 use collector::ingest::Ingest;
+use collector::jobs::SnapshotDue;
 use collector::log::{Appender, Log};
 use collector::meters;
 use collector::policy::Policy;
 use collector::retention::Retention;
+use collector::settle::Settle;
 use collector::snapshot::Snapshots;
 use collector::unpack::{Unpack, Unpacker};
 use futures_util::StreamExt as _;
@@ -58,9 +60,10 @@ impl Door {
 
     /// Lets batches in, and opens none before it is told to.
     pub(crate) async fn closed(dir: TempDir) -> Self {
+        let due = SnapshotDue::default();
         let log = Log::open(dir.path()).unwrap();
         let (history, intake, keeper) = history::open(dir.path(), Retention::default()).unwrap();
-        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), history: intake, due: Arc::default() };
+        let keep = Keep { snapshots: Snapshots::open(dir.path()).unwrap(), history: intake, due: Arc::clone(&due) };
         let keeper = std::thread::spawn(move || keeper.run());
         let core = Core::recover(&log, keep).unwrap();
         let (log, feed) = log.start(core.folded());
@@ -72,7 +75,8 @@ impl Door {
         let gate = Gate::new(WAITING, clock);
         meters::observe_gate(&meters, &gate);
         let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
-        let router = api::router(ingest, snapshots.clone(), history, meters.clone());
+        let settle = Settle { due, log: log.clone(), history };
+        let router = api::router(ingest, snapshots.clone(), settle, meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
             move || {

@@ -11,6 +11,7 @@ mod disk;
 mod door;
 mod engines;
 mod export;
+mod extract;
 mod history;
 mod http;
 mod openapi;

@@ -38,6 +38,9 @@ const COLLECTOR: &[&str] = &[
     "snapshot",
     "jobs",
     "core",
+    "settle",
+    "stopped",
+    "extract",
     "meters",
     "problem",
     "bodies",
@@ -49,6 +52,7 @@ const COLLECTOR: &[&str] = &[
     "deliver",
     "api",
     "server",
+    "command",
 ];
 
 #[test]

@@ -146,19 +146,10 @@ pub fn encode(sender: &Sender, measured: &[Measured], health: &AgentHealth) -> V
         };
         metrics.push(gauge(AGENT_SPOOL_GAP, "{batch}", health.gaps.iter().map(lost).collect()));
     }
-    let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
-    let resource = Resource { attributes: resource_attributes(sender), ..Resource::default() };
-    let request = ExportMetricsServiceRequest {
-        resource_metrics: vec![ResourceMetrics {
-            resource: Some(resource),
-            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }],
-            ..ResourceMetrics::default()
-        }],
-    };
-    request.encode_to_vec()
+    request(resource_attributes(sender), metrics).encode_to_vec()
 }
 
-fn exponential(name: &str, data_points: Vec<ExponentialHistogramDataPoint>) -> Metric {
+pub(super) fn exponential(name: &str, data_points: Vec<ExponentialHistogramDataPoint>) -> Metric {
     let aggregation_temporality = AggregationTemporality::Delta as i32;
     let data = metric::Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality });
     Metric { name: name.to_owned(), unit: "s".to_owned(), data: Some(data), ..Metric::default() }
@@ -179,7 +170,7 @@ fn number_point(time: Wall, value: number_data_point::Value, attributes: Vec<Key
     NumberDataPoint { attributes, time_unix_nano: time.0, value: Some(value), ..NumberDataPoint::default() }
 }
 
-fn exponential_point(
+pub(super) fn exponential_point(
     begin: Wall,
     end: Wall,
     histogram: &Histogram,
@@ -208,6 +199,19 @@ fn dense(histogram: &Histogram) -> Buckets {
     Buckets { offset: first, bucket_counts }
 }
 
+/// One resource and what is told of it.
+pub(super) fn request(resource: Vec<KeyValue>, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
+    let scope = InstrumentationScope { name: "isochrone".to_owned(), ..InstrumentationScope::default() };
+    let resource = Resource { attributes: resource, ..Resource::default() };
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(resource),
+            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }],
+            ..ResourceMetrics::default()
+        }],
+    }
+}
+
 fn resource_attributes(sender: &Sender) -> Vec<KeyValue> {
     let mut attributes = vec![
         text(attribute::SERVICE_NAME, "isochrone-agent"),
@@ -220,9 +224,14 @@ fn resource_attributes(sender: &Sender) -> Vec<KeyValue> {
 }
 
 fn point_attributes(subject: &Subject, outcome: Outcome) -> Vec<KeyValue> {
-    let series = &subject.series;
     let mut attributes = target_attributes(subject);
-    attributes.push(text(attribute::PHASE, series.phase.as_str()));
+    attributes.extend(outcome_attributes(&subject.series, outcome));
+    attributes
+}
+
+/// What tells the point from others to the same target.
+pub(super) fn outcome_attributes(series: &Series, outcome: Outcome) -> Vec<KeyValue> {
+    let mut attributes = vec![text(attribute::PHASE, series.phase.as_str())];
     let standing = match series.standing {
         Standing::Regular => None,
         Standing::Confirming => Some(attribute::CONFIRM),
@@ -252,7 +261,7 @@ fn target_attributes(subject: &Subject) -> Vec<KeyValue> {
     attributes
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(super) fn text(key: &str, value: &str) -> KeyValue {
     key_value(key, any_value::Value::StringValue(value.to_owned()))
 }
 

@@ -1,11 +1,12 @@
 //! A batch on the wire: an OTLP `ExportMetricsServiceRequest`.
 //!
 //! One metric carries the measurement: [`PROBE_DURATION`], unit `s`, exponential histogram, delta temporality. A failure is a
-//! point of the same metric with `error.type`. [`build`] makes a batch, [`walk`] reads one without decoding what it has seen
+//! point of the same metric with `error.type`. [`build`] makes a batch, [`record`] one of what was kept, [`walk`] reads one without decoding what it has seen
 //! before, [`labels`] reads a point's attributes the first time they are met.
 
 pub mod build;
 pub mod labels;
+pub mod record;
 pub mod walk;
 mod wire;
 

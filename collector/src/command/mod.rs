@@ -1,0 +1,20 @@
+//! What is done by hand: on a collector that runs, over its API, or on the data of one that does not.
+
+pub mod export;
+mod remote;
+
+use std::path::PathBuf;
+
+use remote::Remote;
+
+/// Of which collector.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// One that runs, by its URL
+    #[arg(long, value_name = "URL")]
+    collector: Option<Remote>,
+    /// One that does not, by its data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
