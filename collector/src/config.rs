@@ -25,6 +25,8 @@ pub struct Config {
     pub receivers: BTreeMap<ReceiverName, Receiver>,
     pub limits: Limits,
     pub retention: Retention,
+    /// Where backups go that are asked for while it runs.
+    pub backup: Option<Backups>,
     /// Where batches are sent on to.
     pub export: Option<OtlpUrl>,
     /// Where our own metrics and spans go.
@@ -38,6 +40,13 @@ pub struct Limits {
     pub inflated_bytes: usize,
     pub points: usize,
     pub waiting: Room,
+}
+
+/// Where backups go, and how many of them stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backups {
+    pub dir: PathBuf,
+    pub keep: usize,
 }
 
 /// An http or https URL without a user.
@@ -58,6 +67,7 @@ impl Config {
             let codec = root.table("codec", |table| Some(codec(table))).unwrap_or_default();
             let (limits, bounds) = root.table("limits", |table| Some(limits(table))).unwrap_or_default();
             let retention = root.table("retention", |table| Some(retention(table))).unwrap_or_default();
+            let backup = root.table("backup", backups);
             let export = root.table("export", export);
             let telemetry = Destination::read(root);
             Some(Self {
@@ -77,6 +87,7 @@ impl Config {
                 receivers,
                 limits,
                 retention,
+                backup,
                 export,
                 telemetry,
             })
@@ -168,6 +179,12 @@ fn export(table: &mut Table<'_>) -> Option<OtlpUrl> {
         "otlp",
         kind::parsed("an http or https URL, such as \"http://127.0.0.1:4318/v1/metrics\", without a user"),
     )
+}
+
+fn backups(table: &mut Table<'_>) -> Option<Backups> {
+    let dir = table.required("dir", kind::text());
+    let keep = table.optional("keep", kind::integer(1..=1000)).map_or(3, |keep| keep.unsigned_abs() as usize);
+    Some(Backups { dir: dir?.into(), keep })
 }
 
 fn codec(table: &mut Table<'_>) -> Codec {

@@ -1,7 +1,8 @@
 //! What the log holds, in order, and how a record of it is written.
 //!
 //! A record is one tag byte and a body. `O`: a batch as it was received, still compressed, behind its postcard envelope.
-//! `M`: a time mark, eight bytes. `Q`: a policy, postcard. `D`: what became of one attempt to deliver, postcard.
+//! `M`: a time mark, eight bytes. `Q`: a policy, postcard. `D`: what became of one attempt to deliver, postcard. `R`: the log was
+//! restored from a backup, eight bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +17,18 @@ use crate::policy::Policy;
 #[derive(Debug, Clone)]
 pub enum Entry {
     Batch(Batch),
-    Config { at: Wall, policy: Arc<Policy> },
-    Mark { now: Wall },
+    Config {
+        at: Wall,
+        policy: Arc<Policy>,
+    },
+    Mark {
+        now: Wall,
+    },
     Attempt(Attempt),
+    /// What came after it in the log that was backed up is not in this one: it is another, of another epoch.
+    Restored {
+        at: Wall,
+    },
 }
 
 /// What was sent, decoded.
@@ -151,6 +161,7 @@ pub enum Record<'a> {
     Config(Wall, Policy),
     Mark(Wall),
     Attempt(Attempt),
+    Restored(Wall),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +183,7 @@ impl Record<'_> {
             Self::Config(at, policy) => postcard::to_extend(&(at, policy), vec![b'Q'])?,
             Self::Attempt(attempt) => postcard::to_extend(attempt, vec![b'D'])?,
             Self::Mark(now) => [&b"M"[..], &now.0.to_le_bytes()].concat(),
+            Self::Restored(at) => [&b"R"[..], &at.0.to_le_bytes()].concat(),
         })
     }
 
@@ -186,13 +198,16 @@ impl Record<'_> {
                 Ok(Record::Config(at, policy))
             }
             Some((b'D', rest)) => Ok(Record::Attempt(postcard::from_bytes(rest)?)),
-            Some((b'M', rest)) => {
-                let nanos = rest.try_into().map_err(|_| RecordError::Kind)?;
-                Ok(Record::Mark(Wall(u64::from_le_bytes(nanos))))
-            }
+            Some((b'M', rest)) => wall(rest).map(Record::Mark),
+            Some((b'R', rest)) => wall(rest).map(Record::Restored),
             _ => Err(RecordError::Kind),
         }
     }
+}
+
+fn wall(bytes: &[u8]) -> Result<Wall, RecordError> {
+    let nanos = bytes.try_into().map_err(|_| RecordError::Kind)?;
+    Ok(Wall(u64::from_le_bytes(nanos)))
 }
 
 impl fmt::Display for Answer {

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod agents;
 pub mod alerts;
 pub mod api;
+pub mod backup;
 pub mod baselines;
 pub mod bodies;
 pub mod cells;

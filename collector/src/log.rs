@@ -95,6 +95,10 @@ pub struct Appender {
     takes: Takes,
 }
 
+/// The log, to be copied.
+#[derive(Clone)]
+pub struct Reading(Arc<dyn Engine>);
+
 impl Log {
     pub fn open(data_dir: &Path) -> Result<Self, LogError> {
         Ok(Self::on(Embedded::open(data_dir)?))
@@ -112,6 +116,10 @@ impl Log {
     /// Where the next entry goes.
     pub fn next(&self) -> Position {
         self.engine.durable()
+    }
+
+    pub fn reading(&self) -> Reading {
+        Reading(Arc::clone(&self.engine))
     }
 
     /// Every entry in `[from, until)`, decoded as it was when it came.
@@ -153,6 +161,7 @@ fn decode(position: Position, bytes: &[u8], catalog: &mut Catalog) -> Result<Ent
     let record = Record::decode(bytes).map_err(|fault| LogError::Record { position, fault })?;
     Ok(match record {
         Record::Mark(now) => Entry::Mark { now },
+        Record::Restored(at) => Entry::Restored { at },
         Record::Attempt(attempt) => Entry::Attempt(attempt),
         Record::Config(at, policy) => Entry::Config { at, policy: Arc::new(policy) },
         Record::Batch(envelope, body) => {
@@ -178,6 +187,10 @@ impl Appender {
         self.takes.told(submitted).map(|()| Pending { durable, takes: self.takes.clone() })
     }
 
+    pub fn reading(&self) -> Reading {
+        Reading(Arc::clone(&self.engine))
+    }
+
     /// Reads what is durable from there on, as it becomes so.
     pub fn reader(&self, from: Position) -> Box<dyn Records> {
         self.engine.read(from)
@@ -195,6 +208,22 @@ impl Appender {
 
     pub fn bytes(&self) -> u64 {
         self.engine.bytes()
+    }
+}
+
+impl Reading {
+    /// The oldest record that is still there.
+    pub fn first(&self) -> Position {
+        self.0.first()
+    }
+
+    /// Everything before this is durable.
+    pub fn end(&self) -> Position {
+        self.0.durable()
+    }
+
+    pub fn records(&self, from: Position) -> Box<dyn Records> {
+        self.0.read(from)
     }
 }
 
@@ -216,6 +245,12 @@ impl Takes {
                 tracing::warn!(error = error as &dyn std::error::Error, "the log takes nothing");
             }
         })
+    }
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").finish_non_exhaustive()
     }
 }
 

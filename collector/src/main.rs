@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use collector::admission::Gate;
+use collector::api::{self, Leaving};
 use collector::command;
 use collector::config::Config;
 use collector::core::{Core, Keep};
@@ -21,8 +22,9 @@ use collector::meters;
 use collector::policy::Policy;
 use collector::settle::Settle;
 use collector::snapshot::Snapshots;
+use collector::stopped;
 use collector::unpack::Unpack;
-use collector::{api, jobs, marks, server};
+use collector::{jobs, marks, server};
 use runtime::meters::Meters;
 use runtime::own::{Identity, Own};
 use runtime::{Clock, Tasks, logs};
@@ -47,6 +49,10 @@ enum Command {
     },
     /// Write what was measured in a range to stdout, for other tools.
     Export(command::export::Args),
+    /// Copy all that a collector has into a directory of its own, and say which.
+    Backup(command::backup::BackUp),
+    /// Make a data directory of a backup.
+    Restore(command::backup::Restore),
 }
 
 #[derive(clap::Args)]
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
         Command::Run(run) => start(run),
         Command::Check { config } => check(&config),
         Command::Export(args) => by_hand(|| args.run()),
+        Command::Backup(args) => by_hand(|| args.run()),
+        Command::Restore(args) => by_hand(|| args.run()),
     }
 }
 
@@ -135,6 +143,7 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     info!(%address, data_dir = %config.data_dir.display(), "listening");
 
     let clock = Clock::start();
+    stopped::refuse_backup(&config.data_dir)?;
     let log = Log::open(&config.data_dir)?;
     let due = jobs::SnapshotDue::default();
     let (history, intake, keeper) = history::open(&config.data_dir, config.retention)?;
@@ -176,9 +185,10 @@ async fn run(tasks: &Tasks, config: Config, meters: Meters, address_file: Option
     }
     tasks.spawn("jobs", jobs::run(Arc::clone(&due), shutdown.clone()));
     let settle = Settle { due, log: appender.clone(), history };
+    let leaving = Leaving { settle, data_dir: config.data_dir, backup: config.backup, clock };
     let marks = marks::run(appender, clock, alarm, shutdown.clone());
     tasks.spawn("clock", async move { marks.await.map_err(anyhow::Error::from) });
-    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, settle, meters), shutdown));
+    tasks.spawn("serve", server::serve(listener, api::router(ingest, snapshots, leaving, meters), shutdown));
     Ok(())
 }
 

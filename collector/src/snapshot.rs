@@ -49,6 +49,16 @@ impl Snapshots {
         Ok(None)
     }
 
+    /// The bytes of the newest that is intact, and the position from which the log goes on.
+    pub fn newest(&self) -> Result<Option<(Position, Vec<u8>)>, SnapshotError> {
+        let positions = self.positions()?.into_iter().rev();
+        let mut intact = positions.filter_map(|position| {
+            let bytes = fs::read(self.file(position)).ok()?;
+            body(&bytes).is_some().then_some((position, bytes))
+        });
+        Ok(intact.next())
+    }
+
     /// Keeps the state before `position`, encoded; answers the position behind which the log may be cut.
     pub fn save(&self, position: Position, state: &[u8]) -> Result<Option<Position>, SnapshotError> {
         self.write(position, state).map_err(|source| SnapshotError::Write { file: self.file(position), source })?;
@@ -80,8 +90,13 @@ impl Snapshots {
         Ok(positions)
     }
 
+    /// Of the file.
+    pub fn name(position: Position) -> String {
+        format!("{:020}.snapshot", position.0)
+    }
+
     fn file(&self, position: Position) -> PathBuf {
-        self.dir.join(format!("{:020}.snapshot", position.0))
+        self.dir.join(Self::name(position))
     }
 }
 
@@ -94,10 +109,15 @@ pub fn encode(state: &State) -> Result<Vec<u8>, postcard::Error> {
 }
 
 pub fn decode(bytes: &[u8]) -> Option<State> {
+    body(bytes).and_then(|state| postcard::from_bytes(state).ok())
+}
+
+/// The encoded state, if it is what was written by this version.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
     let (crc, body) = bytes.split_first_chunk()?;
     let (version, state) = body.split_first_chunk()?;
     let intact = u32::from_le_bytes(*crc) == crc32c::crc32c(body) && u32::from_le_bytes(*version) == VERSION;
-    intact.then(|| postcard::from_bytes(state).ok()).flatten()
+    intact.then_some(state)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::sequences::{Counted, Sequences, Stamps};
 /// Everything the collector has concluded, and nothing else. A pure fold of the log: no clock, no I/O, no randomness.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
-    /// When the log began: a new data directory is a new epoch.
+    /// When the log began, or was restored from a backup: a new data directory is a new epoch.
     pub epoch: Wall,
     /// The newest mark, by the log's clock.
     pub now: Wall,
@@ -100,6 +100,11 @@ impl State {
                 let attempt = Attempt { at: self.clock.read(attempt.at), ..attempt.clone() };
                 self.alerts.outbox.learn(&attempt, self.epoch);
                 vec![Effect::Outbox]
+            }
+            Entry::Restored { at } => {
+                // Versions, alerts and messages that came after the backup are known outside under the epoch before.
+                self.epoch = *at;
+                Vec::new()
             }
         }
     }

@@ -48,11 +48,14 @@ pub enum StoppedError {
 
 const HELD: &str = "ask it (`--collector URL`, where the command has it), stop it, or take a backup, restore that elsewhere and use it";
 
+/// To open one would change it.
+pub fn refuse_backup(dir: &Path) -> Result<(), StoppedError> {
+    if dir.join(MANIFEST).exists() { Err(StoppedError::Backup(dir.to_owned())) } else { Ok(()) }
+}
+
 impl Stopped {
     pub fn open(data_dir: &Path) -> Result<Self, StoppedError> {
-        if data_dir.join(MANIFEST).exists() {
-            return Err(StoppedError::Backup(data_dir.to_owned()));
-        }
+        refuse_backup(data_dir)?;
         // Opening would make it.
         if !data_dir.join("log").is_dir() {
             return Err(StoppedError::Nothing(data_dir.to_owned()));

@@ -2,6 +2,7 @@
 
 mod agents;
 mod alerts;
+mod backups;
 mod exposition;
 mod extract;
 mod heatmap;
@@ -15,7 +16,10 @@ mod paths;
 mod regions;
 mod stream;
 
+use std::path::PathBuf;
+
 use axum::Router;
+use runtime::Clock;
 use runtime::meters::Meters;
 use serde::Serialize;
 use telemetry::Wall;
@@ -23,10 +27,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::config;
 use crate::core::Snapshots;
 use crate::grpc;
 use crate::ingest::{self, Ingest};
 use crate::settle::Settle;
+use backups::Backups;
 use extract::Exports;
 
 /// A list, as every list is answered.
@@ -44,8 +50,17 @@ impl<T> List<T> {
     }
 }
 
+/// What copies of all that is here are made of, and where they go.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    pub settle: Settle,
+    pub data_dir: PathBuf,
+    pub backup: Option<config::Backups>,
+    pub clock: Clock,
+}
+
 /// One port for everything. What is REST is described where it is answered; the rest is gRPC and the page.
-pub fn router(ingest: Ingest, snapshots: Snapshots, settle: Settle, meters: Meters) -> Router {
+pub fn router(ingest: Ingest, snapshots: Snapshots, leaving: Leaving, meters: Meters) -> Router {
     let otlp = OpenApiRouter::default().routes(routes!(ingest::export)).with_state(ingest.clone());
     let concluded = OpenApiRouter::default()
         .routes(routes!(regions::list))
@@ -62,15 +77,19 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, settle: Settle, meters: Mete
         .routes(routes!(matrix::read))
         .routes(routes!(history::read))
         .routes(routes!(heatmap::read))
-        .with_state((snapshots.clone(), settle.history.clone()));
-    let leaving =
-        OpenApiRouter::default().routes(routes!(extract::read)).with_state(Exports::new(snapshots.clone(), settle));
+        .with_state((snapshots.clone(), leaving.settle.history.clone()));
+    let exports = OpenApiRouter::default()
+        .routes(routes!(extract::read))
+        .with_state(Exports::new(snapshots.clone(), leaving.settle.clone()));
+    let backups =
+        OpenApiRouter::default().routes(routes!(backups::list, backups::take)).with_state(Backups::new(leaving));
     let own = OpenApiRouter::default().routes(routes!(live::metrics)).with_state((meters, snapshots));
     let rest = OpenApiRouter::default()
         .merge(otlp)
         .merge(concluded)
         .merge(past)
-        .merge(leaving)
+        .merge(exports)
+        .merge(backups)
         .merge(own)
         .routes(routes!(live::livez))
         .routes(routes!(openapi::read));

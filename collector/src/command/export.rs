@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use super::Whose;
 use super::remote::Remote;
+use super::{Whose, is_broken_pipe};
 use crate::extract::{Extract, ExtractError, Format, Moment, USUAL};
 use crate::history::Tier;
 use crate::stopped::Stopped;
@@ -28,7 +28,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Who reads no further is no fault.
     pub fn run(&self) -> anyhow::Result<()> {
         let written = match (&self.whose.collector, &self.whose.data) {
             (Some(collector), _) => self.fetch(collector),
@@ -65,8 +64,4 @@ impl Args {
         extract.write(&stopped.history, &mut out)?;
         Ok(out.flush().map_err(ExtractError::from)?)
     }
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -20,6 +20,10 @@ impl Remote {
         self.ask(client()?.get(url))
     }
 
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Response> {
+        self.ask(client()?.post(self.at(path)?).json(body))
+    }
+
     fn at(&self, path: &str) -> anyhow::Result<Url> {
         self.0.join(path).with_context(|| format!("{} is no URL of a collector", self.0))
     }

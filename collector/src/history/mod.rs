@@ -5,6 +5,7 @@
 //! it, follows only then. So a start that folds the log from a snapshot finds history at its position or ahead of it, and passes over what is
 //! stored. Readers ([`History`]) see what is stored and what is gathered as one.
 
+mod copy;
 mod expiry;
 mod gather;
 mod keeper;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use journal::Position;
 
+pub use copy::{Copy, Rebuild};
 pub use gather::{Due, Intake};
 pub use keeper::Keeper;
 pub use query::{Cells, Floors, Question, Slot, Unanswerable};

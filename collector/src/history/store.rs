@@ -164,6 +164,14 @@ impl Store {
         Ok(new)
     }
 
+    /// Every key space by its name, and all of them at one moment.
+    pub(super) fn whole(&self) -> (Vec<(String, Keyspace)>, Snapshot) {
+        let own = [("meta".to_owned(), self.meta.clone()), ("dirty".to_owned(), self.dirty.clone())];
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = rows.iter().map(|(place, keyspace)| (name(*place), keyspace.clone()));
+        (own.into_iter().chain(rows).collect(), self.database.snapshot())
+    }
+
     /// Every key space of rows, the oldest of the finest tier first, and its bytes on disk.
     pub(super) fn sizes(&self) -> Vec<((Tier, u32), u64)> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);

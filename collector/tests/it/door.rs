@@ -10,8 +10,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use collector::admission::{Gate, Room};
-use collector::api;
-use collector::config::{Config, Limits};
+use collector::api::{self, Leaving};
+use collector::config::{Backups, Config, Limits};
 use collector::core::{self, Core, Keep};
 use collector::entry::{Entry, Record};
 use collector::history;
@@ -76,7 +76,9 @@ impl Door {
         meters::observe_gate(&meters, &gate);
         let ingest = Ingest::new(gate, unpack, Arc::default(), limits, &meters);
         let settle = Settle { due, log: log.clone(), history };
-        let router = api::router(ingest, snapshots.clone(), settle, meters.clone());
+        let backup = Some(Backups { dir: dir.path().join("backups"), keep: 2 });
+        let leaving = Leaving { settle, data_dir: dir.path().to_owned(), backup, clock };
+        let router = api::router(ingest, snapshots.clone(), leaving, meters.clone());
         let fold = std::thread::spawn({
             let (log, shutdown) = (log.clone(), shutdown.clone());
             move || {

@@ -38,6 +38,9 @@ async fn what_is_answered_is_what_is_described() {
     let labelled = Series { labels, ..series("fra-1") };
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let past = |what: &str| get(&format!("/api/v1/paths/{}/{what}", series("fra-1").path()));
+    let take = |kind: &'static str, body: &'static str| {
+        Request::post("/api/v1/backups").header("content-type", kind).body(Body::from(body)).unwrap()
+    };
     let questions = [
         ("exportMetrics", post("application/x-protobuf", batch(vec![(labelled, replies(&[10]))], now, now)), 200),
         ("exportMetrics", post("application/json", b"{}".to_vec()), 200),
@@ -56,6 +59,10 @@ async fn what_is_answered_is_what_is_described() {
         ("exportHistory", get("/api/v1/export?format=otlp"), 200),
         ("exportHistory", get("/api/v1/export?format=prometheus"), 200),
         ("exportHistory", get("/api/v1/export?format=csv"), 400),
+        ("takeBackup", take("application/json", "{}"), 201),
+        ("takeBackup", take("application/json", "{\"dir\":\"/\"}"), 422),
+        ("takeBackup", take("text/plain", "{}"), 415),
+        ("listBackups", get("/api/v1/backups"), 200),
         ("listAgents", get("/api/v1/agents"), 200),
         ("listAlerts", get("/api/v1/alerts?state=firing"), 200),
         ("listAlerts", get("/api/v1/alerts?state=loud"), 400),

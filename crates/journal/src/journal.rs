@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::active::{Active, StartFault};
 use crate::disk::LOCK;
-use crate::format::{RecordHeader, segment_name};
+use crate::format::{RecordHeader, parse_segment_name, segment_name};
 use crate::marks::Marks;
 use crate::reader::Until;
 use crate::recover::{Recovered, recover};
@@ -107,6 +107,19 @@ impl<D: Disk> Journal<D> {
         journal.marks.set_durable(next);
         journal.publish_bytes();
         Ok(journal)
+    }
+
+    /// Opens a directory without segments as a journal that begins at `first`: for a copy of one that was cut.
+    pub fn begin(disk: D, first: Position, options: Options) -> Result<Self, OpenError> {
+        let directory = disk.path("");
+        let names = disk.list().map_err(|source| OpenError::List { directory: directory.clone(), source })?;
+        if names.iter().any(|name| parse_segment_name(name).is_some()) {
+            return Err(OpenError::Begun { directory });
+        }
+        let file = disk.path(&segment_name(first));
+        Active::start(&disk, first)
+            .map_err(|(StartFault::Write(source) | StartFault::Sync(source))| OpenError::Start { file, source })?;
+        Self::open(disk, options)
     }
 
     /// Writes a record and tells where it stands. It is durable after the next [`Self::sync`].

@@ -28,6 +28,8 @@ pub enum OpenError {
     Held { file: PathBuf },
     #[error("cannot lock {}", .file.display())]
     Lock { file: PathBuf, source: io::Error },
+    #[error("{} holds a journal already", .directory.display())]
+    Begun { directory: PathBuf },
     #[error("cannot list {}", .directory.display())]
     List { directory: PathBuf, source: io::Error },
     #[error("cannot read {}", .file.display())]

@@ -41,6 +41,7 @@ const COLLECTOR: &[&str] = &[
     "settle",
     "stopped",
     "extract",
+    "backup",
     "meters",
     "problem",
     "bodies",

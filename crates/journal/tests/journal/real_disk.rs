@@ -129,3 +129,17 @@ fn a_reader_on_another_thread_follows_through_segments() {
     }
     reading.join().unwrap();
 }
+
+#[test]
+fn a_journal_may_begin_where_another_was_cut_and_nowhere_that_has_one() {
+    let directory = TempDir::new().unwrap();
+    let disk = || RealDisk::open(directory.path().join("a/b")).unwrap();
+    let mut journal = Journal::begin(disk(), Position(70), OPTIONS).unwrap();
+    assert_eq!((journal.first(), journal.next()), (Position(70), Position(70)));
+    fill(&mut journal, 9);
+    drop(journal);
+    assert!(matches!(Journal::begin(disk(), Position(70), OPTIONS), Err(OpenError::Begun { .. })));
+    let journal = open(&directory).unwrap();
+    assert_eq!((journal.first(), journal.next()), (Position(70), Position(79)));
+    assert_eq!(payloads(&journal, Position(70)).len(), 9);
+}
