@@ -37,6 +37,7 @@ pub mod policy;
 pub mod problem;
 pub mod receiver;
 pub mod regions;
+pub mod replay;
 pub mod retention;
 pub mod rings;
 pub mod sequences;

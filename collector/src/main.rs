@@ -53,6 +53,8 @@ enum Command {
     Backup(command::backup::BackUp),
     /// Make a data directory of a backup.
     Restore(command::backup::Restore),
+    /// Conclude again what was measured in a range, and what would be otherwise under another configuration.
+    Replay(command::replay::Args),
 }
 
 #[derive(clap::Args)]
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Export(args) => by_hand(|| args.run()),
         Command::Backup(args) => by_hand(|| args.run()),
         Command::Restore(args) => by_hand(|| args.run()),
+        Command::Replay(args) => replay(&args),
     }
 }
 
@@ -94,6 +97,14 @@ fn unusable(said: &clap::Error) -> ExitCode {
     match (said.print(), said.use_stderr()) {
         (Ok(()), false) => ExitCode::SUCCESS,
         _ => ExitCode::from(USAGE),
+    }
+}
+
+fn replay(args: &command::replay::Args) -> ExitCode {
+    let other = args.config().map(|file| Config::load(file)).transpose();
+    match other {
+        Ok(other) => by_hand(|| args.run(other)),
+        Err(faults) => faults.report(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod export;
 mod remote;
+pub mod replay;
 
 use std::io;
 use std::path::PathBuf;

@@ -20,5 +20,6 @@ mod otlp;
 mod overload;
 mod own;
 mod prometheus;
+mod replay;
 mod scenarios;
 mod schema;

@@ -42,6 +42,7 @@ const COLLECTOR: &[&str] = &[
     "stopped",
     "extract",
     "backup",
+    "replay",
     "meters",
     "problem",
     "bodies",
