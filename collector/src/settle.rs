@@ -34,14 +34,20 @@ pub struct Unsettled {
 impl Settle {
     /// Waits until history holds all that is durable by now.
     pub async fn settle(&self) -> Result<Position, Unsettled> {
-        let wanted = self.log.durable();
-        let until = Instant::now() + PATIENCE;
-        while self.history.stored() < wanted {
-            if Instant::now() > until {
-                return Err(Unsettled { stored: self.history.stored(), wanted });
+        let (wanted, until) = (self.log.durable(), Instant::now() + PATIENCE);
+        let mut stored = None;
+        loop {
+            let now = self.history.stored();
+            if now >= wanted {
+                break;
             }
-            // Again and again: what was handed over may have been from just before.
-            self.due.store(true, Ordering::Relaxed);
+            if Instant::now() > until {
+                return Err(Unsettled { stored: now, wanted });
+            }
+            // Once, and again where what was handed over was from just before: each is a snapshot.
+            if stored.replace(now) != Some(now) {
+                self.due.store(true, Ordering::Relaxed);
+            }
             sleep(LOOK).await;
         }
         Ok(wanted)

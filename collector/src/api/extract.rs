@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -9,7 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::sleep;
 use utoipa::IntoParams;
 
 use super::history::moment;
@@ -24,6 +27,8 @@ const AT_ONCE: usize = 2;
 const CHUNK: usize = 64 << 10;
 /// Chunks on their way to who asked.
 const WAITING: usize = 4;
+/// Who takes nothing for so long is gone.
+const STALLED: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone)]
 pub(super) struct Exports {
@@ -85,7 +90,7 @@ pub(super) async fn read(
     let extract = Extract::new(&settle.history, format, from..to, tier, width)?.map_err(Problem::unanswerable)?;
     let tier = extract.tier.as_str();
     let (parts, told) = mpsc::channel(WAITING);
-    let mut out = Out { parts, chunk: Vec::with_capacity(CHUNK), folds: snapshots.news() };
+    let mut out = Out { parts, chunk: Vec::with_capacity(CHUNK), folds: snapshots.news(), runtime: Handle::current() };
     tokio::task::spawn_blocking(move || {
         let written = extract.write(&settle.history, &mut out).map_err(|error| error.to_string());
         if let Err(error) = written.and_then(|()| out.end().map_err(|error| error.to_string())) {
@@ -110,21 +115,32 @@ pub(super) async fn read(
 struct Out {
     parts: mpsc::Sender<Part>,
     chunk: Vec<u8>,
-    /// Ends with the fold: whoever still reads then must not keep the process.
+    /// Ends with the fold.
     folds: watch::Receiver<()>,
+    runtime: Handle,
 }
 
 impl Out {
+    /// Whoever reads no further must not keep the store open, nor the process.
     fn send(&mut self, part: Part) -> io::Result<()> {
-        if self.folds.has_changed().is_err() {
-            return Err(io::Error::other("the collector stops"));
-        }
-        self.parts.blocking_send(part).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let (parts, folds) = (&self.parts, &mut self.folds);
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = over(folds) => Err(io::Error::other("the collector stops")),
+                sent = parts.send(part) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+                () = sleep(STALLED) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            }
+        })
     }
 
     fn end(&mut self) -> io::Result<()> {
         self.send(Part::End)
     }
+}
+
+async fn over(folds: &mut watch::Receiver<()>) {
+    while folds.changed().await.is_ok() {}
 }
 
 impl Write for Out {
