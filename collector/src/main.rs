@@ -100,6 +100,18 @@ fn unusable(said: &clap::Error) -> ExitCode {
     }
 }
 
+/// The error and what it came from, each told once: some of them tell their cause themselves.
+fn causes(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += if said.is_empty() { "" } else { ": " };
+            said += &cause;
+        }
+    }
+    said
+}
+
 fn replay(args: &command::replay::Args) -> ExitCode {
     let other = args.config().map(|file| Config::load(file)).transpose();
     match other {
@@ -114,7 +126,7 @@ fn by_hand(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", causes(&error));
             ExitCode::FAILURE
         }
     }

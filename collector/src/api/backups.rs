@@ -107,8 +107,10 @@ async fn blocking<T: Send + 'static>(
 
 impl From<BackupError> for Problem {
     fn from(error: BackupError) -> Self {
-        if let BackupError::History(closed) = error {
-            return closed.into();
+        match error {
+            BackupError::History(closed) => return closed.into(),
+            BackupError::Held(_) => return Self::new(StatusCode::CONFLICT, "busy", error).retry_after(10),
+            _ => {}
         }
         tracing::error!(error = &error as &dyn std::error::Error, "no backup");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "backup", "the backup was not taken; the collector's log says why")

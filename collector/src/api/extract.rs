@@ -94,7 +94,7 @@ pub(super) async fn read(
     tokio::task::spawn_blocking(move || {
         let written = extract.write(&settle.history, &mut out).map_err(|error| error.to_string());
         if let Err(error) = written.and_then(|()| out.end().map_err(|error| error.to_string())) {
-            tracing::warn!(error, "export broken off");
+            tracing::info!(error, "export broken off");
         }
         drop(room);
     });

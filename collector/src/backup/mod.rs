@@ -18,7 +18,7 @@ mod manifest;
 mod restore;
 mod sum;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,7 @@ use crate::stopped::MANIFEST;
 use sum::{Summed, sum_of, sync_all_in};
 
 const UNFINISHED: &str = ".unfinished-";
+const LOCK: &str = ".lock";
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// The log is cut every few minutes at most: a copy that is overtaken by a cut is begun again.
 const TRIES: usize = 3;
@@ -57,6 +58,8 @@ pub struct Backup {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
+    #[error("someone else is taking a backup into {}: each collector has a directory of its own", .0.display())]
+    Held(PathBuf),
     #[error("{}: {source}", .file.display())]
     File { file: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -79,6 +82,7 @@ impl Source {
     /// Into a directory of that one, made anew.
     pub fn back_up(&self, to: &Path, taken: Wall) -> Result<Backup, BackupError> {
         fs::create_dir_all(to).map_err(at(to))?;
+        let _held = hold(to)?;
         sweep(to)?;
         let name = name(taken);
         let unfinished = to.join(format!("{UNFINISHED}{name}"));
@@ -193,6 +197,17 @@ pub fn keep(dir: &Path, newest: usize) -> Result<(), BackupError> {
         fs::remove_dir_all(&going).map_err(at(&going))?;
     }
     Ok(())
+}
+
+/// What is unfinished here is of nobody who is still at it.
+fn hold(dir: &Path) -> Result<File, BackupError> {
+    let file = dir.join(LOCK);
+    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(at(&file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(BackupError::Held(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(BackupError::File { file, source }),
+    }
 }
 
 /// What a kill left.

@@ -97,7 +97,8 @@ fn text(out: &mut impl Write, compares: bool, under: Under, conclusion: &Conclus
 fn sum_up(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     let other = summary.other.map(|other| other.rows());
     let head = if other.is_some() { format!("{:>10}{:>10}", "-", "+") } else { String::new() };
-    writeln!(out, "\n{:<40}{head}", "in all")?;
+    let head = format!("{:<40}{head}", "in all");
+    writeln!(out, "\n{}", head.trim_end())?;
     for (index, (what, count)) in summary.recorded.rows().into_iter().enumerate() {
         let other = other.map_or_else(String::new, |rows| format!("{:>10}", rows[index].1));
         writeln!(out, "{what:<40}{count:>10}{other}")?;

@@ -54,7 +54,7 @@ pub enum ExtractError {
     #[error("write: {0}")]
     Write(#[from] io::Error),
     #[error("encode: {0}")]
-    Encode(#[from] serde_json::Error),
+    Encode(serde_json::Error),
 }
 
 /// A moment as it is asked for: RFC 3339, or seconds since the epoch.
@@ -104,6 +104,13 @@ impl Extract {
     /// Of one window.
     fn width(&self) -> Duration {
         self.tier.width().unwrap_or(self.width)
+    }
+}
+
+/// Most of what goes wrong while something is encoded goes wrong where it is written.
+impl From<serde_json::Error> for ExtractError {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_io() { Self::Write(error.into()) } else { Self::Encode(error) }
     }
 }
 

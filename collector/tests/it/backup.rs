@@ -167,11 +167,21 @@ async fn what_was_begun_and_not_finished_is_no_backup_and_is_swept_away() {
     fs::create_dir_all(shelf.join(".unfinished-2026-11-24T18-00-00-000Z/log")).unwrap();
     fs::create_dir_all(shelf.join("of-someone-else")).unwrap();
     assert!(backup::list(&shelf).unwrap().is_empty());
+    let held = fs::File::create(shelf.join(".lock")).unwrap();
+    held.lock().unwrap();
+    assert_eq!(take(&door).await.0, StatusCode::CONFLICT, "of another collector");
+    assert!(shelf.join(".unfinished-2026-11-24T18-00-00-000Z").exists(), "and what it is at stays");
+    drop(held);
     for _ in 0..3 {
         assert_eq!(take(&door).await.0, StatusCode::CREATED);
     }
     let names: BTreeSet<_> = fs::read_dir(&shelf).unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert!(names.len() == 3 && names.contains(Path::new("of-someone-else").as_os_str()), "{names:?}");
+    assert!(
+        names.len() == 4
+            && names.contains(Path::new(".lock").as_os_str())
+            && names.contains(Path::new("of-someone-else").as_os_str()),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]

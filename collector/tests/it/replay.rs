@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +187,32 @@ fn where_the_log_takes_over_from_history_nothing_is_counted_twice_or_left_out() 
     };
     assert!(later(&whole).len() >= 6, "{whole}");
     assert_eq!(later(&whole), later(&half));
+}
+
+#[test]
+fn what_the_log_alone_has_is_exported_as_what_history_has() {
+    let export = |dir: &TempDir| {
+        let args = ["export", "--format", "otlp", "--from", "1800000000", "--data", dir.path().to_str().unwrap()];
+        told(&collector(&args))
+    };
+    let killed = export(&with_log());
+    assert_eq!(killed.lines().count(), 6, "six series");
+    assert!(killed == export(&with_history_alone()));
+    // More than a pipe holds.
+    assert!(killed.len() > 1 << 17);
+    let dir = with_history_alone();
+    for command in ["export", "replay"] {
+        let mut args = vec![command, "--from", "1800000000", "--data", dir.path().to_str().unwrap()];
+        args.extend(["--format", "otlp"].into_iter().filter(|_| command == "export"));
+        let mut reader = Command::new(env!("CARGO_BIN_EXE_isochrone-collector"));
+        let mut reader = reader.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(reader.stdout.take());
+        let said = reader.wait_with_output().unwrap();
+        assert!(
+            said.status.success() && said.stderr.is_empty(),
+            "{command}: who reads no further is no fault: {said:?}"
+        );
+    }
 }
 
 #[test]
