@@ -12,5 +12,6 @@ mod direction;
 mod herd;
 mod history;
 mod outage;
+mod replay;
 mod router;
 mod standstill;
