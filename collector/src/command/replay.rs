@@ -10,7 +10,7 @@ use super::is_broken_pipe;
 use crate::config::Config;
 use crate::extract::{Moment, USUAL};
 use crate::policy::Policy;
-use crate::replay::{Conclusion, Replay, ReplayError, Summary, Under, What};
+use crate::replay::{self, Conclusion, Replay, ReplayError, Summary, Under, What};
 use crate::stopped::Stopped;
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ impl Args {
     /// Under the recorded configuration, and that other one.
     pub fn run(&self, other: Option<Config>) -> anyhow::Result<()> {
         let stopped = Stopped::open(&self.data)?;
-        let to = self.to.map_or_else(|| stopped.concluded.state().now, |to| to.0);
+        let to = self.to.map_or_else(|| replay::end(&stopped), |to| to.0);
         let from = self.from.map_or(to - USUAL, |from| from.0);
         let other: Option<Policy> = other.map(|config| config.policy);
         let compares = other.is_some();

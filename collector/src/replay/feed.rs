@@ -19,14 +19,14 @@ use crate::stopped::Stopped;
 /// So much of history is in memory at once.
 const AT_ONCE: Duration = Duration::from_mins(10);
 
-/// Tells entries for slots that begin in the range, and marks up to its end.
+/// Tells entries for slots that begin in the range, and marks before its end.
 pub(super) fn feed(
     stopped: &Stopped,
     range: Range<Wall>,
     width: Duration,
     mut tell: impl FnMut(&Entry) -> Result<(), ReplayError>,
 ) -> Result<(), ReplayError> {
-    let end = range.end.min(stopped.concluded.state().now);
+    let end = range.end.min(super::end(stopped));
     // From the first slot on of which the log has everything. History has all that is older, also what came after it.
     let seam = first_mark(&stopped.log)?.map_or(Wall(u64::MAX), |mark| mark.slot(width) + width).max(range.start);
     let begin = range.start.slot(width);
@@ -57,7 +57,7 @@ fn rows(
                 tell(&Entry::Batch(batch(points, closed)))?;
             }
             let mut now = closed;
-            while now < closed + width && now <= end {
+            while now < closed + width && now < end {
                 tell(&Entry::Mark { now })?;
                 now += EVERY;
             }

@@ -80,6 +80,11 @@ pub enum ReplayError {
     Write(#[from] std::io::Error),
 }
 
+/// Right behind the last mark.
+pub fn end(stopped: &Stopped) -> Wall {
+    stopped.concluded.state().now + Duration::from_nanos(1)
+}
+
 impl<'a> Replay<'a> {
     pub fn new(stopped: &'a Stopped, range: Range<Wall>, other: Option<Policy>) -> Result<Self, ReplayError> {
         if range.end < range.start {

@@ -190,6 +190,18 @@ fn where_the_log_takes_over_from_history_nothing_is_counted_twice_or_left_out() 
 }
 
 #[test]
+fn what_the_last_mark_brought_is_told_where_no_end_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let records = record();
+    let silent = records.iter().position(|it| *it == Record::Mark(at(1212)).encode().unwrap()).unwrap();
+    let open = |disk| Journal::open(disk, Options::default()).unwrap();
+    write_log(dir.path(), open, &records[..=silent]);
+    let args = ["replay", "--data", dir.path().to_str().unwrap(), "--from", "1800000600", "--json"];
+    let told = concluded(&told(&collector(&args)), &["region"]);
+    assert!(told.len() == 1 && told[0].0["health"] == "down" && told[0].1 == 1212, "{told:?}");
+}
+
+#[test]
 fn what_the_log_alone_has_is_exported_as_what_history_has() {
     let export = |dir: &TempDir| {
         let args = ["export", "--format", "otlp", "--from", "1800000000", "--data", dir.path().to_str().unwrap()];
