@@ -95,7 +95,7 @@ impl Agent {
         let told = sink.told()?;
         let (sent, failed) = (told.sent() as f64, told.failed() as f64);
         anyhow::ensure!(sent > due / 2.0, "the agent sent {sent} probes of {due:.0}:\n{log}");
-        anyhow::ensure!(failed <= may_fail * sent, "{failed} of {sent} probes failed: {told:?}\n{log}");
+        anyhow::ensure!(failed <= may_fail * sent, "of {sent} probes failed {:?}\n{log}", told.failures());
         let share = (sent / due).min(1.0);
         if share < 0.95 {
             println!("this machine is busy: the agent sent {:.0} % of what was due", share * 100.0);

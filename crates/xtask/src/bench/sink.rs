@@ -100,6 +100,11 @@ impl Told {
     pub(super) fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
+
+    /// By kind, phase and what became of them, such as `icmp rtt timeout`.
+    pub(super) fn failures(&self) -> &BTreeMap<String, u64> {
+        &self.failures
+    }
 }
 
 impl<'a> Visitor<'a> for Told {
@@ -115,7 +120,9 @@ impl<'a> Visitor<'a> for Told {
                 let what = format!("{} {}", series.probe, series.phase);
                 match outcome {
                     Outcome::Reply => self.replies.entry(what).or_default().merge(&histogram),
-                    Outcome::Failure(_) => *self.failures.entry(what).or_default() += histogram.count(),
+                    Outcome::Failure(kind) => {
+                        *self.failures.entry(format!("{what} {}", kind.as_str())).or_default() += histogram.count();
+                    }
                 }
             }
             _ => {}
