@@ -130,7 +130,8 @@ impl Assembler {
         std::iter::from_fn(move || {
             let parts = parts.by_ref().take(WINDOWS_IN_A_BATCH);
             let windows: Vec<_> = parts.map(|part| self.measured(part)).collect();
-            if windows.is_empty() {
+            // The first batch takes what was missed, so without windows there is one batch at most.
+            if windows.is_empty() && missed.is_empty() {
                 return None;
             }
             let health = AgentHealth {

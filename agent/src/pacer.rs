@@ -37,7 +37,7 @@ pub struct Pacer {
     recorder: Recorder,
     outbox: SyncSender<Handover>,
     tally: Instruments,
-    /// What goes along with the next windows.
+    /// What goes along with the next windows; what was missed goes at a slot's end without any.
     beside: Handover,
     heard: Vec<Report>,
     /// What the log has told already.
@@ -123,8 +123,13 @@ impl Pacer {
             self.launch_confirming(probe, way, now, prober);
         }
         self.beside.losing_ports.extend(self.ports.news(now.mono));
+        let slot_ends = self.recorder.slot_ends();
         let parts = self.recorder.close(now.wall);
-        self.hand_over(parts, now);
+        // What was missed has no window to go along with where nothing was sent.
+        let untold = slot_ends != self.recorder.slot_ends() && !self.beside.missed.is_empty();
+        if untold || !parts.is_empty() {
+            self.hand_over(parts, now);
+        }
     }
 
     /// When there is something to do without anything being heard. `None`: never.
@@ -140,7 +145,9 @@ impl Pacer {
             self.end(ended, now.mono);
         }
         let parts = self.recorder.finish(now.wall);
-        self.hand_over(parts, now);
+        if !parts.is_empty() || !self.beside.missed.is_empty() {
+            self.hand_over(parts, now);
+        }
     }
 
     fn measure_floor(&mut self, now: Mono, prober: &mut impl Prober) {
@@ -302,9 +309,6 @@ impl Pacer {
     }
 
     fn hand_over(&mut self, parts: Vec<Part>, now: Now) {
-        if parts.is_empty() {
-            return;
-        }
         let count = parts.len();
         let noise_floor = self.wellness.take_floor();
         let handover = Handover { parts, noise_floor, at: now.wall, ..std::mem::take(&mut self.beside) };

@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use runtime::meters::Meters;
 use telemetry::FailureKind;
 use telemetry::otlp::walk::{BadPoint, Point, Value, Visitor, walk};
-use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION, TLS_NOT_AFTER};
+use telemetry::otlp::{AGENT_LATENESS, AGENT_SPOOL_BATCHES, PROBE_DURATION, PROBE_MISSED, TLS_NOT_AFTER};
 
 use super::*;
 use crate::names::Addresses;
@@ -17,6 +17,7 @@ struct Seen {
     lateness: Vec<(Wall, Wall, u64)>,
     spool: Vec<f64>,
     certificates: Vec<(Wall, f64)>,
+    missed: Vec<(Wall, Wall, f64)>,
 }
 
 impl<'a> Visitor<'a> for Seen {
@@ -29,6 +30,7 @@ impl<'a> Visitor<'a> for Seen {
             (AGENT_LATENESS, Value::Histogram(histogram)) => self.lateness.push((begin, end, histogram.count())),
             (AGENT_SPOOL_BATCHES, Value::Number(batches)) => self.spool.push(batches),
             (TLS_NOT_AFTER, Value::Number(end_of_it)) => self.certificates.push((end, end_of_it)),
+            (PROBE_MISSED, Value::Number(count)) => self.missed.push((begin, end, count)),
             _ => {}
         }
     }
@@ -92,6 +94,21 @@ fn many_windows_are_several_batches_and_the_lateness_is_told_once() {
     assert_eq!(seen.probes.len(), 14);
     assert_eq!(seen.lateness.iter().map(|(_, _, count)| *count).collect::<Vec<_>>(), [7, 0, 0]);
     assert_eq!(seen.spool, [2.0; 3]);
+}
+
+#[test]
+fn what_was_missed_is_told_once_with_many_windows_and_without_any() {
+    let missed = |count| BTreeMap::from([((ProbeIndex(0), "kernel"), count)]);
+    let mut assembler = assembler();
+    let mut told = |begins: &[u64], at, missed| {
+        let handover = Handover { missed, ..handover(begins, at) };
+        let bodies: Vec<_> = assembler.assemble(handover, Depth::default(), &[]).collect();
+        (bodies.len(), seen(&bodies).missed)
+    };
+    let span = |begin, end, count| (Wall::from_secs(begin), Wall::from_secs(end), count);
+    assert_eq!(told(&[100, 110, 120, 130], 140, missed(3)), (2, vec![span(100, 140, 3.0)]));
+    assert_eq!(told(&[], 150, missed(10)), (1, vec![span(140, 150, 10.0)]));
+    assert_eq!(told(&[], 160, BTreeMap::new()), (0, Vec::new()));
 }
 
 #[test]

@@ -226,6 +226,23 @@ fn what_the_kernel_would_not_send_is_missed_and_in_no_window() {
     assert_eq!(bench.metered("isochrone_agent_probe_missed_total{reason=\"kernel\"}"), 10);
 }
 
+#[test]
+fn what_is_missed_is_told_at_each_slots_end_also_where_nothing_was_ever_sent() {
+    let mut bench = Bench::new(1, vec![Fate::NotSent]);
+    bench.run_until(seconds(30));
+    let missed = |handovers: &[Handover]| -> Vec<_> {
+        assert_eq!(counts(handovers), BTreeMap::new());
+        handovers.iter().map(|handover| (handover.at.since(START), handover.missed.clone())).collect()
+    };
+    let ten = BTreeMap::from([((ProbeIndex(0), "kernel"), 10)]);
+    let told = missed(&bench.handed_over());
+    assert_eq!(told, [10, 20, 30].map(|end| (Duration::from_secs(end), ten.clone())));
+    bench.run_until(seconds(35));
+    bench.pacer.finish(bench.now);
+    let at_the_end = missed(&bench.handed_over());
+    assert_eq!(at_the_end, [(Duration::from_secs(35), BTreeMap::from([((ProbeIndex(0), "kernel"), 5)]))]);
+}
+
 /// Of which standing, with which outcome, and how many.
 fn by_standing(handovers: &[Handover]) -> BTreeMap<(Standing, Outcome), usize> {
     let mut counts = BTreeMap::new();
@@ -378,9 +395,15 @@ proptest! {
             bench.tick_at(Mono(moment * 1_000_000));
         }
         bench.pacer.finish(bench.now);
-        let windows: usize = counts(&bench.handed_over()).values().sum();
-        let missed = |reason| bench.metered(&format!("isochrone_agent_probe_missed_total{{reason=\"{reason}\"}}"));
-        let missed = ["kernel", "unreported", "stopped"].map(missed).iter().sum::<u64>();
+        let handovers = bench.handed_over();
+        let windows: usize = counts(&handovers).values().sum();
+        let told = |reason| handovers.iter().flat_map(|it| &it.missed).filter(move |((_, why), _)| *why == reason);
+        let mut missed = 0;
+        for reason in ["kernel", "unreported", "stopped", "skipped"] {
+            let metered = bench.metered(&format!("isochrone_agent_probe_missed_total{{reason=\"{reason}\"}}"));
+            prop_assert_eq!(metered, told(reason).map(|(_, count)| count).sum::<u64>());
+            missed += if reason == "skipped" { 0 } else { metered };
+        }
         prop_assert_eq!(windows as u64 + missed, bench.network.dealt as u64);
     }
 }
