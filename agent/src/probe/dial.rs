@@ -192,8 +192,13 @@ fn tls(secure: &Secure, host: &Host, alpn: &[&[u8]], roots: &mut Roots) -> Resul
 
 /// With AES-128 first, as browsers have it: processors compute its SHA-256, and not the SHA-384 that rustls would rather have.
 fn provider() -> CryptoProvider {
+    const FIRST: [CipherSuite; 3] = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ];
     let mut provider = rustls::crypto::ring::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider.cipher_suites.sort_by_key(|suite| !FIRST.contains(&suite.suite()));
     provider
 }
 
