@@ -34,8 +34,8 @@ pub fn parse<T>(
         drop((document, errors));
         return Err(Faults::new(name, text, faults));
     }
-    let (value, faults) = Table::read_root(&text, document.get_ref(), build);
-    drop(document);
+    drop(errors);
+    let (value, faults) = Table::read_root(&text, document.into_inner(), build);
     match value {
         Some(value) if faults.is_empty() => Ok(value),
         _ => Err(Faults::new(name, text, faults)),

@@ -1,4 +1,5 @@
-//! A table that remembers which keys were asked for and gathers what was wrong with them.
+//! A table that remembers which keys were asked for and gathers what was wrong with them. Tables of an array are gone when they
+//! have been read: of ten thousand targets the tree takes several times what is kept of them, and so it makes room for that.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::kind::Kind;
 #[derive(Debug)]
 pub struct Table<'a> {
     text: &'a str,
-    entries: &'a DeTable<'a>,
+    entries: DeTable<'a>,
     /// Where this table begins in the file, for faults that concern it as a whole.
     header: Range<usize>,
     /// `target[2].probe[0]`; empty for the root.
@@ -24,7 +25,7 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     pub(super) fn read_root<T>(
         text: &'a str,
-        root: &'a DeTable<'a>,
+        root: DeTable<'a>,
         build: impl FnOnce(&mut Table<'_>) -> Option<T>,
     ) -> (Option<T>, Vec<Fault>) {
         let faults = RefCell::default();
@@ -48,11 +49,11 @@ impl<'a> Table<'a> {
     #[expect(clippy::needless_pass_by_value, reason = "a kind is made where it is used")]
     pub fn optional<T>(&mut self, key: &'static str, kind: Kind<T>) -> Option<T> {
         self.asked.push(key);
-        let value = self.get(key)?;
+        let value = self.entries.get(key)?;
         let read = (kind.read)(value.get_ref());
         if read.is_none() {
             let allowed = format!("allowed: {}", kind.allowed);
-            self.report(value.span(), key, &self.found(value), &allowed);
+            self.report(value.span(), key, &self.found(value.span()), &allowed);
         }
         read
     }
@@ -60,7 +61,7 @@ impl<'a> Table<'a> {
     /// The values of a key that must be there: one, or a list of at least one. `None`: a fault was reported for each that does not
     /// fit.
     pub fn required_some<T>(&mut self, key: &'static str, kind: Kind<T>) -> Option<Vec<T>> {
-        let Some(DeValue::Array(items)) = self.get(key).map(Spanned::get_ref) else {
+        let Some(DeValue::Array(items)) = self.entries.get(key).map(Spanned::get_ref) else {
             return self.required(key, kind).map(|one| vec![one]);
         };
         self.asked.push(key);
@@ -70,7 +71,7 @@ impl<'a> Table<'a> {
         }
         let read: Vec<_> = items.iter().map(|item| (kind.read)(item.get_ref())).collect();
         for (place, item) in items.iter().enumerate().filter(|(place, _)| read[*place].is_none()) {
-            self.refuse_item(key, place, &self.found(item), &format!("allowed: {}", kind.allowed));
+            self.refuse_item(key, place, &self.found(item.span()), &format!("allowed: {}", kind.allowed));
         }
         read.into_iter().collect()
     }
@@ -78,20 +79,21 @@ impl<'a> Table<'a> {
     /// A table inside this one.
     pub fn table<T>(&mut self, key: &'static str, build: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Option<T> {
         self.asked.push(key);
-        let value = self.get(key)?;
+        let (_, value) = self.entries.remove_entry(key)?;
         self.descend(value, self.path_of(key), build)
     }
 
     /// Every table of an array of tables; an absent one is empty.
     pub fn tables<T>(&mut self, key: &'static str, mut build: impl FnMut(&mut Table<'_>) -> Option<T>) -> Vec<T> {
         self.asked.push(key);
-        let Some(value) = self.get(key) else { return Vec::new() };
-        let DeValue::Array(items) = value.get_ref() else {
-            self.report(value.span(), key, &self.found(value), &format!("allowed: tables, written [[{key}]]"));
+        let Some((_, value)) = self.entries.remove_entry(key) else { return Vec::new() };
+        let span = value.span();
+        let DeValue::Array(items) = value.into_inner() else {
+            self.report(span.clone(), key, &self.found(span), &format!("allowed: tables, written [[{key}]]"));
             return Vec::new();
         };
         let path = |index| format!("{}[{index}]", self.path_of(key));
-        items.iter().enumerate().filter_map(|(index, item)| self.descend(item, path(index), &mut build)).collect()
+        items.into_iter().enumerate().filter_map(|(index, item)| self.descend(item, path(index), &mut build)).collect()
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -113,16 +115,16 @@ impl<'a> Table<'a> {
 
     fn descend<T>(
         &self,
-        value: &'a Spanned<DeValue<'a>>,
+        value: Spanned<DeValue<'a>>,
         path: String,
         build: impl FnOnce(&mut Table<'_>) -> Option<T>,
     ) -> Option<T> {
-        let DeValue::Table(inner) = value.get_ref() else {
-            self.report_at(value.span(), &path, &self.found(value), "allowed: a table");
+        let (text, faults, header) = (self.text, self.faults, value.span());
+        let DeValue::Table(entries) = value.into_inner() else {
+            self.report_at(header.clone(), &path, &self.found(header), "allowed: a table");
             return None;
         };
-        let (text, faults) = (self.text, self.faults);
-        Table { text, entries: inner, header: value.span(), path, asked: Vec::new(), faults }.read(build)
+        Table { text, entries, header, path, asked: Vec::new(), faults }.read(build)
     }
 
     fn read<T>(mut self, build: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Option<T> {
@@ -136,12 +138,12 @@ impl<'a> Table<'a> {
         value
     }
 
-    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    fn get(&self, key: &str) -> Option<&Spanned<DeValue<'a>>> {
         self.entries.get(key)
     }
 
-    fn found(&self, value: &Spanned<DeValue<'_>>) -> String {
-        let text: String = self.text.get(value.span()).unwrap_or_default().chars().take(60).collect();
+    fn found(&self, span: Range<usize>) -> String {
+        let text: String = self.text.get(span).unwrap_or_default().chars().take(60).collect();
         format!("found {text}")
     }
 
