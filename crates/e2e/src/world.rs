@@ -26,8 +26,9 @@ pub struct WorldOptions {
     pub listen: String,
     /// What the collector's configuration has beside what the planet writes: tables, in TOML.
     pub collector: String,
-    /// What becomes of what the planet writes for agents.
+    /// What becomes of what the planet writes for agents, and for the collector.
     pub agents: fn(&str) -> String,
+    pub judging: fn(&str) -> String,
     /// What agents take for the collector, where something stands between.
     pub relay: Option<SocketAddr>,
     /// The folder with our binaries: `target/<profile>`.
@@ -73,6 +74,7 @@ impl Default for WorldOptions {
             listen: any(),
             collector: String::new(),
             agents: str::to_owned,
+            judging: str::to_owned,
             relay: None,
             programs,
         }
@@ -89,7 +91,8 @@ impl World {
         let planet = Planet::start(options, &seen_by_agents, dir.path())?;
         let file = dir.path().join("collector.toml");
         let config = fs::read_to_string(&file).context("read the collector's configuration")?;
-        fs::write(&file, config + &options.collector).context("add to the collector's configuration")?;
+        fs::write(&file, (options.judging)(&config) + &options.collector)
+            .context("add to the collector's configuration")?;
         let programs = options.programs.clone();
         let mode = options.mode;
         let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, mode, programs, dir };

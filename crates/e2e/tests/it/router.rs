@@ -139,6 +139,64 @@ fn faults_are_measured_as_they_are_stated() {
     world.stop().unwrap();
 }
 
+/// So often that each port has its turn every 1.6 s, which is longer than a connection waits for its answer.
+fn at_speed(config: &str) -> String {
+    config
+        .replace("kind = \"voice\"\nevery = \"1s\"", "kind = \"voice\"\nevery = \"100ms\"")
+        .replace("kind = \"tcp\"\nevery = \"10s\"", "kind = \"tcp\"\nevery = \"100ms\"\ntimeout = \"1s\"")
+}
+
+#[test]
+fn a_sixteenth_of_the_ways_that_breaks_is_told_as_a_part_of_the_ports_with_its_share() {
+    find_a_leg("voice/rtt", str::to_owned);
+}
+
+#[test]
+fn a_sixteenth_of_the_ways_that_breaks_is_found_by_connections_too() {
+    let by_connections = |file: &str| file.replace("primary = \"voice/rtt\"", "primary = \"tcp/connect\"");
+    find_a_leg("tcp/connect", by_connections);
+}
+
+/// One of sixteen parallel paths from every region to every other is broken. Which ports of an agent are on it is chance: with
+/// sixteen to each target some have one, some several and some none.
+fn find_a_leg(judged_by: &str, judging: fn(&str) -> String) {
+    let options =
+        WorldOptions { mode: Mode::Router, regions: 4, seed: 4, agents: at_speed, judging, ..WorldOptions::default() };
+    let mut world = World::start(&options).unwrap();
+    let regions = world.planet.regions().unwrap();
+    let truth = world.planet.truth().unwrap();
+    let hosts: BTreeSet<String> = items_of(&truth["targets"]).map(|target| text(&target["region"])).collect();
+    let pairs =
+        || regions.iter().flat_map(|from| hosts.iter().map(move |to| (from, to))).filter(|(from, to)| from != to);
+    for (from, to) in pairs() {
+        world.planet.inject(&json!({"kind": "ecmp_leg", "from": from, "to": to, "share": 1.0 / 16.0})).unwrap();
+    }
+    // What is told of a cell is the worst of its targets: so much of its ports as of its probes is lost.
+    let told = |world: &World| {
+        let paths = world.get("/api/v1/paths?window=30s").ok()?;
+        let of_service = |path: &&Value| phase(path) == judged_by && text(&path["target"]).contains("-voice-");
+        let mut partial = 0;
+        for (from, to) in pairs() {
+            let ends = |path: &&Value| text(&path["source"]) == *from && text(&path["target"]).starts_with(to.as_str());
+            let losses: Vec<f64> =
+                items(&paths).filter(of_service).filter(ends).map(|path| number(&path["loss"])).collect();
+            let worst = losses.iter().map(|loss| (loss * 16.0).round() as u32).max().filter(|_| losses.len() == 2)?;
+            let reason = reason(world, from, to);
+            let share = format!("{:.0} % of the source ports to", f64::from(worst) * 100.0 / 16.0);
+            if worst > 0 && !reason.starts_with(&share) || worst == 0 && reason.contains("source ports") {
+                return None;
+            }
+            partial += u32::from(worst > 0);
+        }
+        (partial > 0).then_some(())
+    };
+    let found = world.wait("the ports that lose", Duration::from_mins(5), told);
+    let reasons =
+        || pairs().map(|(from, to)| format!("{from} to {to}: {}", reason(&world, from, to))).collect::<Vec<_>>();
+    assert!(found.is_ok(), "{:#?}", reasons());
+    world.stop().unwrap();
+}
+
 #[test]
 fn agents_that_are_cut_off_measure_on_and_hand_everything_over_afterwards() {
     let mut world = world(3, str::to_owned);
