@@ -139,11 +139,11 @@ fn faults_are_measured_as_they_are_stated() {
     world.stop().unwrap();
 }
 
-/// So often that each port has its turn every 1.6 s, which is longer than a connection waits for its answer.
-fn at_speed(config: &str) -> String {
+/// Each port has its turn every 6.4 s: five losses of its own, which are enough, take half a minute.
+fn in_turns(config: &str) -> String {
     config
-        .replace("kind = \"voice\"\nevery = \"1s\"", "kind = \"voice\"\nevery = \"100ms\"")
-        .replace("kind = \"tcp\"\nevery = \"10s\"", "kind = \"tcp\"\nevery = \"100ms\"\ntimeout = \"1s\"")
+        .replace("kind = \"voice\"\nevery = \"1s\"", "kind = \"voice\"\nevery = \"400ms\"")
+        .replace("kind = \"tcp\"\nevery = \"10s\"", "kind = \"tcp\"\nevery = \"400ms\"")
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_sixteenth_of_the_ways_that_breaks_is_found_by_connections_too() {
 /// sixteen to each target some have one, some several and some none.
 fn find_a_leg(judged_by: &str, judging: fn(&str) -> String) {
     let options =
-        WorldOptions { mode: Mode::Router, regions: 4, seed: 4, agents: at_speed, judging, ..WorldOptions::default() };
+        WorldOptions { mode: Mode::Router, regions: 4, seed: 4, agents: in_turns, judging, ..WorldOptions::default() };
     let mut world = World::start(&options).unwrap();
     let regions = world.planet.regions().unwrap();
     let truth = world.planet.truth().unwrap();
