@@ -273,6 +273,17 @@ impl Seen {
         self.replies.mean_difference().map(|seconds| seconds * 1e3)
     }
 
+    /// All of it, merged at once.
+    pub fn total(all: &[Self]) -> Self {
+        let replies: Vec<_> = all.iter().map(|seen| &seen.replies).collect();
+        let mut total = Self { replies: Histogram::total(&replies), ..Self::default() };
+        for seen in all {
+            total.newest = total.newest.max(seen.newest);
+            total.fail(&seen.failures);
+        }
+        total
+    }
+
     /// Adds what others saw.
     pub fn merge(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);

@@ -6,14 +6,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, Series, ServiceName, Wall};
+use telemetry::{RegionName, ServiceName, Wall};
 use utoipa::{IntoParams, ToSchema};
 
 use super::history::{moment, off_the_runtime};
 use super::paths::window_of;
 use crate::cells::{CellKey, State as CellState};
 use crate::core::Snapshots;
-use crate::history::History;
+use crate::history::{History, Kind};
 use crate::problem::Problem;
 use crate::rings::Seen;
 use crate::state::State as Concluded;
@@ -95,15 +95,15 @@ async fn past(
 ) -> Result<Json<Matrix>, Problem> {
     let until = at.slot(MINUTE) + MINUTE;
     let range = (until - window.max(MINUTE)).slot(MINUTE)..until;
-    let (policy, mut matrix) = {
+    let (kind, mut matrix) = {
         let state = snapshots.state();
         let service = service_of(&state, service.as_deref())?;
-        let policy = state.policy.clone().ok_or_else(|| Problem::unknown("service", service.as_str(), [""; 0]))?;
-        (policy, Matrix::empty(&state, &service))
+        let configured = state.policy.iter().find_map(|policy| policy.services.get(&service));
+        let primary = &configured.ok_or_else(|| Problem::unknown("service", service.as_str(), [""; 0]))?.primary;
+        let kind = Kind { service: service.clone(), probe: primary.probe.clone(), phase: primary.phase.clone() };
+        (kind, Matrix::empty(&state, &service))
     };
-    let service = matrix.service.clone();
-    let primary = move |series: &Series| series.service == service && Concluded::is_primary(&policy, series);
-    let cells = off_the_runtime(move || history.cells(&range, primary)).await?;
+    let cells = off_the_runtime(move || history.cells(&range, &kind)).await?;
     matrix.as_of = until.to_string();
     matrix.sources = merged(matrix.sources, cells.keys().map(|(source, _)| source));
     matrix.regions = merged(matrix.regions, cells.keys().map(|(_, region)| region));

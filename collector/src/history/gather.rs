@@ -1,7 +1,8 @@
 //! What the fold has taken and the store does not hold yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -10,10 +11,11 @@ use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
 use journal::Position;
 use telemetry::time::nanos;
-use telemetry::{Series, Wall};
+use telemetry::{Name, Series, ServiceName, Standing, Wall};
 
 use super::key::Hour;
 use super::row::{RESOLUTION, Windows};
+use super::span::Span;
 use super::store::Store;
 use crate::rings::{Seen, SeriesId};
 use crate::state::{Taken, Tell};
@@ -60,7 +62,22 @@ pub(super) struct Memory {
     pub(super) handed: VecDeque<Arc<Part>>,
 }
 
-pub(super) type Gathered = HashMap<SeriesId, Held, RandomState>;
+/// What each series saw, found in several ways.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) held: HashMap<SeriesId, Held, RandomState>,
+    kinds: BTreeMap<Kind, Vec<SeriesId>>,
+    /// Of all windows.
+    span: Option<Span>,
+}
+
+/// What is measured of a service, and how: of all targets, from everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    pub service: ServiceName,
+    pub probe: Name,
+    pub phase: Name,
+}
 
 #[derive(Debug)]
 pub(super) struct Held {
@@ -73,7 +90,7 @@ pub(super) struct Held {
 pub(super) struct Part {
     /// The end of it: the next entry is not in it.
     pub(super) position: Position,
-    pub(super) held: Gathered,
+    pub(super) gathered: Gathered,
     pub(super) bytes: usize,
 }
 
@@ -123,7 +140,7 @@ impl Intake {
             if Hour::of(taken.slot) < floor {
                 tally.expired.fetch_add(1, Ordering::Relaxed);
             } else {
-                *bytes += memory.take(taken);
+                *bytes += memory.gathering.take(taken);
             }
         });
         drop(memory);
@@ -140,11 +157,11 @@ impl Intake {
         };
         let bytes = std::mem::take(bytes);
         let mut memory = shared.memory();
-        let held = std::mem::take(&mut memory.gathering);
+        let gathered = std::mem::take(&mut memory.gathering);
         if shared.tally.lapsed.load(Ordering::Relaxed) {
             return;
         }
-        let part = Arc::new(Part { position, held, bytes });
+        let part = Arc::new(Part { position, gathered, bytes });
         memory.handed.push_back(Arc::clone(&part));
         drop(memory);
         // Without a keeper nothing is stored and nothing follows: the log has it all.
@@ -158,11 +175,33 @@ impl Held {
     }
 }
 
-impl Memory {
+impl Kind {
+    pub(super) fn of(series: &Series) -> Self {
+        Self { service: series.service.clone(), probe: series.probe.clone(), phase: series.phase.clone() }
+    }
+}
+
+impl Gathered {
+    pub(super) fn get(&self, id: SeriesId) -> Option<&Held> {
+        self.held.get(&id)
+    }
+
+    /// What regular series of this kind saw from one moment to another, if anything of that is here.
+    pub(super) fn of_kind(&self, kind: &Kind, range: &Range<Wall>) -> impl Iterator<Item = (&Series, &Seen)> {
+        let here = self.span.is_some_and(|span| span.is_in(range));
+        let ids = self.kinds.get(kind).filter(|_| here).into_iter().flatten();
+        let regular = ids.filter_map(|id| self.get(*id)).filter(|held| held.series.standing == Standing::Regular);
+        regular.flat_map(|Held { series, windows }| windows.range(range.clone()).map(|(_, seen)| (&**series, seen)))
+    }
+
     /// About how many bytes more it takes now.
     fn take(&mut self, Taken { id, slot, point }: Taken<'_>) -> usize {
-        let held = self.gathering.entry(id).or_insert_with(|| Held::new(&point.series));
+        let held = self.held.entry(id).or_insert_with(|| {
+            self.kinds.entry(Kind::of(&point.series)).or_default().push(id);
+            Held::new(&point.series)
+        });
         let begin = Wall(slot.0 - slot.0 % nanos(RESOLUTION));
+        self.span.get_or_insert_with(|| Span::of(begin)).take(begin);
         let mut bytes = BUCKET * point.histogram.buckets().len();
         let seen = held.windows.entry(begin).or_insert_with(|| {
             bytes += WINDOW;
@@ -171,11 +210,13 @@ impl Memory {
         seen.add(point);
         bytes
     }
+}
 
-    /// What was taken behind a position, oldest first.
-    pub(super) fn behind(&self, position: Position) -> impl Iterator<Item = &Gathered> {
-        let parts = self.handed.iter().filter(move |part| part.position > position).map(|part| &part.held);
-        parts.chain([&self.gathering])
+impl Memory {
+    /// What was taken behind a position: what was handed over since, oldest first, which stays as it is; and what still grows.
+    pub(super) fn behind(&self, position: Position) -> (Vec<Arc<Part>>, &Gathered) {
+        let handed = self.handed.iter().filter(|part| part.position > position);
+        (handed.cloned().collect(), &self.gathering)
     }
 }
 

@@ -1,8 +1,9 @@
 //! How rows are found: the hour they are of, and the number that the store gives a series.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use journal::Position;
 use telemetry::Wall;
 use telemetry::time::nanos;
 
@@ -21,22 +22,61 @@ impl Hour {
         Self((time.0 / nanos(HOUR)) as u32)
     }
 
-    /// Those that hold any of `[from, to)`.
-    pub(super) fn of_range(from: Wall, to: Wall) -> RangeInclusive<Self> {
-        Self::of(from)..=Self::of(Wall(to.0.saturating_sub(1)))
+    /// Those that hold any of it.
+    pub(super) fn of_range(range: &Range<Wall>) -> RangeInclusive<Self> {
+        Self::of(range.start)..=Self::of(Wall(range.end.0.saturating_sub(1)))
     }
 
     pub(super) fn begin(self) -> Wall {
         Wall(u64::from(self.0) * nanos(HOUR))
     }
+
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
-/// Eight bytes, by which rows lie in the order of series and hour.
-pub(super) fn key(series: Number, hour: Hour) -> [u8; 8] {
-    ((u64::from(series.0) << 32) | u64::from(hour.0)).to_be_bytes()
+/// Where the rows of a series lie together, one for each hour.
+pub(super) fn by_series(series: Number, hour: Hour) -> [u8; 8] {
+    pair(series.0, hour.0)
 }
 
-pub(super) fn of_key(key: &[u8]) -> Option<(Number, Hour)> {
-    let key = u64::from_be_bytes(*key.first_chunk()?);
-    Some((Number((key >> 32) as u32), Hour(key as u32)))
+/// Where the rows of an hour lie together, one for each series.
+pub(super) fn by_hour(hour: Hour, series: Number) -> [u8; 8] {
+    pair(hour.0, series.0)
+}
+
+/// What came of an hour in a part; its rows lie together behind it.
+pub(super) fn part(hour: Hour, position: Position) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&hour.0.to_be_bytes());
+    key[4..].copy_from_slice(&position.0.to_be_bytes());
+    key
+}
+
+/// A row of a part.
+pub(super) fn in_part(hour: Hour, position: Position, series: Number) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..12].copy_from_slice(&part(hour, position));
+    key[12..].copy_from_slice(&series.0.to_be_bytes());
+    key
+}
+
+pub(super) fn of_series(key: &[u8]) -> Option<(Number, Hour)> {
+    let (series, hour) = key.split_first_chunk()?;
+    Some((Number(u32::from_be_bytes(*series)), Hour(u32::from_be_bytes(hour.try_into().ok()?))))
+}
+
+/// The series is the last of every key by which the rows of an hour lie together.
+pub(super) fn series_of(key: &[u8]) -> Option<Number> {
+    key.last_chunk().map(|series| Number(u32::from_be_bytes(*series)))
+}
+
+pub(super) fn of_part(key: &[u8]) -> Option<(Hour, Position)> {
+    let (hour, position) = key.split_first_chunk()?;
+    Some((Hour(u32::from_be_bytes(*hour)), Position(u64::from_be_bytes(position.try_into().ok()?))))
+}
+
+fn pair(first: u32, second: u32) -> [u8; 8] {
+    ((u64::from(first) << 32) | u64::from(second)).to_be_bytes()
 }

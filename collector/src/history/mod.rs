@@ -13,11 +13,13 @@ mod key;
 mod query;
 mod roll_up;
 mod row;
+mod span;
 mod store;
 mod tier;
+mod view;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use journal::Position;
 
 pub use copy::{Copy, Rebuild};
-pub use gather::{Due, Intake};
+pub use gather::{Due, Intake, Kind};
 pub use keeper::Keeper;
 pub use query::{Cells, Floors, Question, Slot, Unanswerable};
 pub use row::Windows;
@@ -72,6 +74,11 @@ impl History {
     /// Points of hours that had been dropped before they came.
     pub fn expired(&self) -> u64 {
         self.shared.tally.expired.load(Ordering::Relaxed)
+    }
+
+    /// Hours of series that have new rows since they were last rolled up; nothing while it is closed.
+    pub fn to_roll_up(&self) -> usize {
+        self.shared.store.load_full().map_or(0, |store| store.marks().values().map(BTreeSet::len).sum())
     }
 
     /// On disk, by tier; nothing while it is closed.

@@ -1,16 +1,19 @@
 //! What a path saw from one moment to another, in steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::Duration as Spoken;
+use journal::Position;
 use telemetry::{PathId, RegionName, Series, Standing, Wall};
 
-use super::gather::Held;
-use super::key::{HOUR, Hour, Number};
+use super::gather::{Held, Kind, Memory};
+use super::key::{HOUR, Number};
+use super::store::Store;
 use super::tier::Tier;
+use super::view::View;
 use super::{History, StoreError};
 use crate::rings::{Seen, SeriesId};
 
@@ -147,53 +150,71 @@ impl History {
     pub fn read(&self, question: &Question) -> Result<Option<BTreeMap<Wall, Slot>>, StoreError> {
         let store = self.shared.store.load_full().ok_or(StoreError::Closed)?;
         let mut steps = Steps { question, slots: BTreeMap::new() };
-        // Both under one lock: what is stored in between is neither missed nor told twice.
-        let memory = self.shared.memory();
-        let view = store.view();
-        for gathered in memory.behind(view.position()?) {
-            for Held { series, windows } in question.live.iter().filter_map(|id| gathered.get(id)) {
-                let windows = windows.range(question.from..question.to);
-                windows.for_each(|(begin, seen)| steps.add(*begin, seen, series.standing));
+        let view = self.store_and_memory(&store, |memory, position| {
+            let (handed, gathering) = memory.behind(position);
+            for gathered in handed.iter().map(|part| &part.gathered).chain([gathering]) {
+                for Held { series, windows } in question.live.iter().filter_map(|id| gathered.get(*id)) {
+                    let windows = windows.range(question.from..question.to);
+                    windows.for_each(|(begin, seen)| steps.add(*begin, seen, series.standing));
+                }
             }
-        }
-        drop(memory);
+        })?;
         let series: Vec<_> = store.catalog().of_path(question.path).map(owned).collect();
         if series.is_empty() && question.live.is_empty() {
             return Ok(None);
         }
-        let hours = Hour::of_range(question.from, question.to);
+        let range = question.from..question.to;
         for (number, series) in series.iter().filter(|(_, series)| series.standing != Standing::Suspect) {
-            view.read(question.tier, *number, &hours, |begin, seen| steps.add(begin, &seen, series.standing))?;
+            view.read(question.tier, *number, &range, |begin, seen| steps.add(begin, &seen, series.standing))?;
         }
         Ok(Some(steps.slots))
     }
 
-    /// What the regular series that are wanted saw in this range, by source and region.
-    pub fn cells(&self, range: &Range<Wall>, wanted: impl Fn(&Series) -> bool) -> Result<Cells, StoreError> {
+    /// What the regular series of this kind saw in this range, of minutes, by source and region.
+    pub fn cells(&self, range: &Range<Wall>, kind: &Kind) -> Result<Cells, StoreError> {
         let store = self.shared.store.load_full().ok_or(StoreError::Closed)?;
-        let mut cells = Cells::new();
-        let mut add = |series: &Series, seen: &Seen| {
-            cells.entry((series.source.clone(), series.region.clone())).or_default().merge(seen);
-        };
-        let wanted = |series: &Series| series.standing == Standing::Regular && wanted(series);
+        let mut cells = Gathering::default();
+        let mut handed = Vec::new();
+        let view = self.store_and_memory(&store, |memory, position| {
+            let (parts, gathering) = memory.behind(position);
+            handed = parts;
+            gathering.of_kind(kind, range).for_each(|(series, seen)| cells.add(series, seen.clone()));
+        })?;
+        for (series, seen) in handed.iter().flat_map(|part| part.gathered.of_kind(kind, range)) {
+            cells.add(series, seen.clone());
+        }
+        let series: Vec<_> = store.catalog().of_kind(kind).map(owned).collect();
+        let regular: Vec<_> = series.iter().filter(|(_, series)| series.standing == Standing::Regular).collect();
+        let numbers: Vec<_> = regular.iter().map(|(number, _)| *number).collect();
+        let by_number: HashMap<_, _> = regular.iter().map(|(number, series)| (*number, series)).collect();
+        view.read_all(&numbers, range, |number, _, seen| cells.add(by_number[&number], seen))?;
+        Ok(cells.merged())
+    }
+
+    /// Both under one lock: what is stored in between is neither missed nor told twice.
+    fn store_and_memory<'a>(
+        &self,
+        store: &'a Store,
+        look: impl FnOnce(&Memory, Position),
+    ) -> Result<View<'a>, StoreError> {
         let memory = self.shared.memory();
         let view = store.view();
-        for gathered in memory.behind(view.position()?) {
-            for Held { series, windows } in gathered.values().filter(|held| wanted(&held.series)) {
-                windows.range(range.clone()).for_each(|(_, seen)| add(series, seen));
-            }
-        }
-        drop(memory);
-        let (hours, tier) = (Hour::of_range(range.start, range.end), Tier::of_step(range.end.since(range.start)));
-        let series: Vec<_> = store.catalog().iter().filter(|(_, series)| wanted(series)).map(owned).collect();
-        for (number, series) in &series {
-            view.read(tier, *number, &hours, |begin, seen| {
-                if range.contains(&begin) {
-                    add(series, &seen);
-                }
-            })?;
-        }
-        Ok(cells)
+        look(&memory, view.position()?);
+        Ok(view)
+    }
+}
+
+/// What was seen of each cell, to be merged at once.
+#[derive(Default)]
+struct Gathering(BTreeMap<(RegionName, RegionName), Vec<Seen>>);
+
+impl Gathering {
+    fn add(&mut self, series: &Series, seen: Seen) {
+        self.0.entry((series.source.clone(), series.region.clone())).or_default().push(seen);
+    }
+
+    fn merged(self) -> Cells {
+        self.0.into_iter().map(|(key, seen)| (key, Seen::total(&seen))).collect()
     }
 }
 

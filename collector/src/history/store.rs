@@ -2,36 +2,41 @@
 //!
 //! | key space | key | value |
 //! |---|---|---|
-//! | `meta` | `position` | up to where the log is stored |
+//! | `meta` | `format` | of all this, 2 |
+//! | | `position` | up to where the log is stored |
 //! | | `s` and a series' number | the series, postcard |
 //! | | `f` and a tier's name | the first hour of which the tier still holds all |
 //! | `dirty` | series, hour | nothing: a row came after it was last rolled up |
-//! | `raw-<day>` | series, hour, position | the windows that came in the part of history that ends there; 0: those that were rolled up |
-//! | `minute-<day>` | series, hour | the hour's minutes |
+//! | `parts` | hour, position | of a part that is not rolled up: when its first window of the hour begins and its last, in milliseconds of the hour |
+//! | `raw-<day>` | hour, position, series | the windows that came in the part of history that ends there; 0: those that were rolled up |
+//! | `minute-<day>` | hour, series | the hour's minutes |
 //! | `hour-<thirty days>` | series, hour | the hour as one window |
 //!
-//! Numbers are big endian: positions of 8 bytes, the rest of 4. Days are counted from the epoch. Windows are [rows](super::row).
+//! Numbers are big endian: positions of 8 bytes, the rest of 4. Days are counted from the epoch. Windows are [rows](super::row). What is asked of
+//! every series at once, a past minute, lies together, and so do the hours of a series.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _, Snapshot};
-use journal::Position;
-use telemetry::{PathId, Series, Wall};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use telemetry::{PathId, Series};
 
-use super::gather::Part;
-use super::key::{Hour, Number, key, of_key};
+use super::gather::{Kind, Part};
+use super::key::{self, Hour, Number};
 use super::row::{self, RowError, Windows};
+use super::span::Span;
 use super::tier::Tier;
-use crate::rings::Seen;
+use super::view::View;
 
 /// Of all journals of the database: what a start reads again at most, and what idle key spaces may keep from being dropped.
 const JOURNALS: u64 = 128 << 20;
 /// Fewer, and a flush that waits for a compaction would wait for itself.
 const WORKERS: usize = 2;
-const POSITION: &[u8] = b"position";
+/// Counts up with every change of what is said above.
+const FORMAT: (&[u8], u8) = (b"format", 2);
+pub(super) const POSITION: &[u8] = b"position";
 const SERIES: u8 = b's';
 const FLOOR: u8 = b'f';
 
@@ -45,6 +50,8 @@ pub enum StoreError {
     Series(#[source] postcard::Error),
     #[error("the history's own {0} does not decode")]
     Number(&'static str),
+    #[error("history was written by another release: move {} away, and it begins anew from the log", .0.display())]
+    Format(PathBuf),
     #[error("history is closed until it can be written again")]
     Closed,
 }
@@ -53,6 +60,8 @@ pub(super) struct Store {
     database: Database,
     pub(super) meta: Keyspace,
     pub(super) dirty: Keyspace,
+    /// Apart from their rows: to find those that are there must not be to pass by all that are gone.
+    pub(super) parts: Keyspace,
     rows: RwLock<BTreeMap<(Tier, u32), Keyspace>>,
     catalog: RwLock<Catalog>,
     /// What `dirty` holds.
@@ -67,19 +76,20 @@ pub(super) struct Catalog {
     all: Vec<Arc<Series>>,
     numbers: HashMap<Arc<Series>, Number>,
     paths: BTreeMap<PathId, Vec<Number>>,
-}
-
-/// The store at one moment.
-pub(super) struct View<'a> {
-    store: &'a Store,
-    snapshot: Snapshot,
+    kinds: BTreeMap<Kind, Vec<Number>>,
 }
 
 impl Store {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let database = Database::builder(dir).worker_threads(WORKERS).max_journaling_size(JOURNALS).open()?;
         let existing = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default);
-        let (meta, dirty) = (existing("meta")?, existing("dirty")?);
+        let (meta, dirty, parts) = (existing("meta")?, existing("dirty")?, existing("parts")?);
+        let (format, ours) = FORMAT;
+        match meta.get(format)? {
+            Some(found) if found[..] == [ours] => {}
+            None if meta.is_empty()? => meta.insert(format, [ours])?,
+            _ => return Err(StoreError::Format(dir.to_owned())),
+        }
         let mut rows = BTreeMap::new();
         for name in database.list_keyspace_names() {
             if let Some(place) = place(&name) {
@@ -93,11 +103,11 @@ impl Store {
         }
         let mut marks = Marks::new();
         for item in dirty.iter() {
-            let (number, hour) = of_key(&item.key()?).ok_or(StoreError::Number("mark"))?;
+            let (number, hour) = key::of_series(&item.key()?).ok_or(StoreError::Number("mark"))?;
             marks.entry(hour).or_default().insert(number);
         }
         let (rows, catalog, marks) = (RwLock::new(rows), RwLock::new(catalog), Mutex::new(marks));
-        Ok(Self { database, meta, dirty, rows, catalog, marks })
+        Ok(Self { database, meta, dirty, parts, rows, catalog, marks })
     }
 
     pub(super) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
@@ -109,7 +119,7 @@ impl Store {
     }
 
     pub(super) fn view(&self) -> View<'_> {
-        View { store: self, snapshot: self.database.snapshot() }
+        View::new(self, self.database.snapshot())
     }
 
     /// What is durable once it is committed, all of it or nothing.
@@ -120,18 +130,22 @@ impl Store {
     /// Stores a part and its position. The same part again changes nothing.
     pub(super) fn keep(&self, part: &Part) -> Result<(), StoreError> {
         let mut batch = self.batch();
-        let mut marked = Vec::new();
-        for held in part.held.values() {
+        let (mut marked, mut spans) = (Vec::new(), BTreeMap::new());
+        for held in part.gathered.held.values() {
             let number = self.number(&held.series, &mut batch)?;
-            for (hour, windows) in by_hour(&held.windows) {
-                let place = key(number, hour);
-                let whole = [&place[..], &part.position.0.to_be_bytes()].concat();
-                batch.insert(&self.rows(Tier::Raw, hour)?, whole, row::encode(hour.begin(), &windows));
+            for (hour, windows) in hours_of(&held.windows) {
+                let place = key::in_part(hour, part.position, number);
+                batch.insert(&self.rows(Tier::Raw, hour)?, place, row::encode(hour.begin(), &windows));
+                let begins = || windows.keys().copied();
+                begins().for_each(|begin| spans.entry(hour).or_insert_with(|| Span::of(begin)).take(begin));
                 if self.marks().get(&hour).is_none_or(|marked| !marked.contains(&number)) {
-                    batch.insert(&self.dirty, place, b"");
+                    batch.insert(&self.dirty, key::by_series(number, hour), b"");
                     marked.push((hour, number));
                 }
             }
+        }
+        for (hour, span) in spans {
+            batch.insert(&self.parts, key::part(hour, part.position), span.told(hour));
         }
         batch.insert(&self.meta, POSITION, part.position.0.to_be_bytes());
         batch.commit()?;
@@ -150,6 +164,13 @@ impl Store {
         let key = [&[SERIES][..], &number.0.to_be_bytes()].concat();
         batch.insert(&self.meta, key, postcard::to_stdvec(&**series).map_err(StoreError::Series)?);
         Ok(number)
+    }
+
+    /// The key spaces that have rows of these hours, each with its period.
+    pub(super) fn rows_of(&self, tier: Tier, hours: &RangeInclusive<Hour>) -> Vec<(u32, Keyspace)> {
+        let (first, last) = (tier.period(*hours.start()), tier.period(*hours.end()));
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.range((tier, first)..=(tier, last)).map(|((_, period), keyspace)| (*period, keyspace.clone())).collect()
     }
 
     /// The key space for rows of this hour.
@@ -194,8 +215,10 @@ impl Catalog {
         numbers.iter().map(|number| (*number, &self.all[number.0 as usize]))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Number, &Arc<Series>)> {
-        self.all.iter().enumerate().map(|(number, series)| (Number(number as u32), series))
+    /// In the order of their numbers.
+    pub(super) fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = (Number, &Arc<Series>)> {
+        let numbers = self.kinds.get(kind).map_or(&[][..], Vec::as_slice);
+        numbers.iter().map(|number| (*number, &self.all[number.0 as usize]))
     }
 
     fn add(&mut self, series: &Arc<Series>) -> Number {
@@ -203,72 +226,8 @@ impl Catalog {
         self.all.push(Arc::clone(series));
         self.numbers.insert(Arc::clone(series), number);
         self.paths.entry(series.path()).or_default().push(number);
+        self.kinds.entry(Kind::of(series)).or_default().push(number);
         number
-    }
-}
-
-impl View<'_> {
-    /// Up to where the log is stored.
-    pub(super) fn position(&self) -> Result<Position, StoreError> {
-        let bytes = self.snapshot.get(&self.store.meta, POSITION)?;
-        let position = bytes.map(|bytes| bytes[..].try_into().map_err(|_| StoreError::Number("position")));
-        Ok(Position(u64::from_be_bytes(position.transpose()?.unwrap_or_default())))
-    }
-
-    /// The first hour of which the tier still holds all.
-    pub(super) fn floor(&self, tier: Tier) -> Result<Hour, StoreError> {
-        let bytes = self.snapshot.get(&self.store.meta, floor(tier))?;
-        let hour = bytes.map(|bytes| bytes[..].try_into().map_err(|_| StoreError::Number("floor")));
-        Ok(Hour(u32::from_be_bytes(hour.transpose()?.unwrap_or_default())))
-    }
-
-    /// Every window of these hours. What was not rolled up since its last row came is told as it came.
-    pub(super) fn read(
-        &self,
-        tier: Tier,
-        series: Number,
-        hours: &RangeInclusive<Hour>,
-        mut tell: impl FnMut(Wall, Seen),
-    ) -> Result<(), StoreError> {
-        let mut fresh = BTreeSet::new();
-        if tier != Tier::Raw {
-            for item in self.snapshot.range(&self.store.dirty, key(series, *hours.start())..=key(series, *hours.end()))
-            {
-                fresh.extend(of_key(&item.key()?).map(|(_, hour)| hour));
-            }
-        }
-        self.rows(tier, series, hours, |hour, _, row| {
-            let rolled_up = !fresh.contains(&hour);
-            if rolled_up { Ok(row::decode(hour.begin(), row, &mut tell)?) } else { Ok(()) }
-        })?;
-        for hour in fresh {
-            self.rows(Tier::Raw, series, &(hour..=hour), |hour, _, row| {
-                Ok(row::decode(hour.begin(), row, &mut tell)?)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Every row of these hours, with its key.
-    pub(super) fn rows(
-        &self,
-        tier: Tier,
-        series: Number,
-        hours: &RangeInclusive<Hour>,
-        mut tell: impl FnMut(Hour, &[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let (first, last) = (tier.period(*hours.start()), tier.period(*hours.end()));
-        let keyspaces: Vec<_> = {
-            let rows = self.store.rows.read().unwrap_or_else(PoisonError::into_inner);
-            rows.range((tier, first)..=(tier, last)).map(|(_, keyspace)| keyspace.clone()).collect()
-        };
-        let (from, to) = (key(series, *hours.start()), key(series, Hour(hours.end().0.saturating_add(1))));
-        for item in keyspaces.iter().flat_map(|keyspace| self.snapshot.range(keyspace, from..to)) {
-            let (key, row) = item.into_inner()?;
-            let (_, hour) = of_key(&key).ok_or(StoreError::Number("key"))?;
-            tell(hour, &key, &row)?;
-        }
-        Ok(())
     }
 }
 
@@ -282,11 +241,11 @@ fn place(name: &str) -> Option<(Tier, u32)> {
     Some((tier, period.parse().ok()?))
 }
 
-fn floor(tier: Tier) -> Vec<u8> {
+pub(super) fn floor(tier: Tier) -> Vec<u8> {
     [&[FLOOR][..], tier.as_str().as_bytes()].concat()
 }
 
-fn by_hour(windows: &Windows) -> BTreeMap<Hour, Windows> {
+fn hours_of(windows: &Windows) -> BTreeMap<Hour, Windows> {
     let mut hours: BTreeMap<_, Windows> = BTreeMap::new();
     for (begin, seen) in windows {
         hours.entry(Hour::of(*begin)).or_default().insert(*begin, seen.clone());

@@ -4,6 +4,7 @@
 mod agent;
 mod arena;
 mod crash;
+mod history;
 mod ingest;
 mod net;
 mod probes;
@@ -32,6 +33,8 @@ enum Bench {
     Sim,
     /// How soon a collector is ready again, with a hundred thousand series
     Restart,
+    /// What a week of a thousand paths takes on disk, against Prometheus, and how soon history is answered
+    History,
 }
 
 #[derive(clap::Args)]
@@ -58,6 +61,8 @@ pub(crate) struct Options {
     seeds: u64,
     #[command(flatten)]
     ingest: ingest::Options,
+    #[command(flatten)]
+    history: history::Options,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -82,7 +87,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector"])?;
         restart::run(options.runs)?;
     }
+    if is_asked(Bench::History) {
+        setup::ensure(&setup::TO_BENCH)?;
+        look_back(options)?;
+    }
     Ok(())
+}
+
+fn look_back(options: &Options) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        let history::Options { days, paths, cells, beside } = options.history;
+        let numbers = [("--days", days), ("--paths", paths), ("--cells", cells), ("--beside", beside)];
+        let numbers: Vec<_> = numbers.iter().map(|(name, number)| format!("{name}={number}")).collect();
+        let run = ["run", "--release", "--locked", "--package=xtask", "--", "bench", "history"];
+        let args: Vec<_> = run.into_iter().chain(numbers.iter().map(String::as_str)).collect();
+        return cargo::run(&args);
+    }
+    web::build()?;
+    cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector", "--example=history"])?;
+    history::run(options.history)
 }
 
 fn take_in(options: &Options) -> anyhow::Result<()> {

@@ -1,15 +1,20 @@
+use std::ops::Range;
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use rand_pcg::Pcg64;
-use telemetry::histogram::Scratch;
+use telemetry::Histogram;
+use telemetry::histogram::{Bucket, Scratch};
 
 use super::*;
 
 const BASE: Wall = Wall::from_secs(1_800_000_000);
 
+const ALL: Range<Wall> = Wall(0)..Wall(u64::MAX);
+
 fn read(row: &[u8]) -> Result<Windows, RowError> {
     let mut windows = Windows::new();
-    decode(BASE, row, |begin, seen| drop(windows.insert(begin, seen)))?;
+    decode(BASE, row, &ALL, |begin, seen| drop(windows.insert(begin, seen)))?;
     Ok(windows)
 }
 
@@ -40,12 +45,22 @@ proptest! {
     }
 
     #[test]
+    fn of_a_range_a_row_tells_what_begins_in_it(windows in some_windows(), from in 0..3600_u64, length in 0..600_u64) {
+        let from = BASE + Duration::from_secs(from);
+        let range = from..from + Duration::from_secs(length);
+        let mut told = Windows::new();
+        decode(BASE, &encode(BASE, &windows), &range, |begin, seen| drop(told.insert(begin, seen))).unwrap();
+        let expected: Windows = windows.range(range).map(|(begin, seen)| (*begin, seen.clone())).collect();
+        prop_assert_eq!(told, expected);
+    }
+
+    #[test]
     fn what_is_no_row_is_refused_or_told_within_its_bytes(mut row in vec(any::<u8>(), 0..200), ours in any::<bool>()) {
         if let Some(version) = row.first_mut().filter(|_| ours) {
             *version = VERSION;
         }
         let (mut windows, mut buckets) = (0, 0);
-        let told = decode(BASE, &row, |_, seen| {
+        let told = decode(BASE, &row, &ALL, |_, seen| {
             windows += 1;
             buckets += seen.replies.buckets().len();
         });

@@ -9,12 +9,12 @@
 //! durable; the others' are not.
 
 mod classic;
-mod fleet;
-mod load;
+pub(super) mod fleet;
+pub(super) mod load;
 mod native;
 mod otlp;
 mod remote;
-mod server;
+pub(super) mod server;
 
 use std::time::{Duration, Instant, SystemTime};
 

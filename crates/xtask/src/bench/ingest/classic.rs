@@ -1,8 +1,9 @@
 //! For `VictoriaMetrics`: classic histograms, a series for each of a few bounds, one for the sum and one for the count.
 
 use telemetry::Wall;
+use telemetry::sample::Drawn;
 
-use super::fleet::{Agent, Seen, WIDTH, labels};
+use super::fleet::{Agent, WIDTH, labels};
 use super::load::Batch;
 use super::native::millis;
 use super::remote::{self, Label, Sample, TimeSeries, WriteRequest};
@@ -49,7 +50,7 @@ fn names(labels: &[(String, String)]) -> Vec<Vec<Label>> {
 }
 
 /// In the order of their names.
-fn values(counter: &Seen) -> Vec<f64> {
+fn values(counter: &Drawn) -> Vec<f64> {
     let histogram = &counter.histogram;
     let width = (-f64::from(histogram.scale())).exp2();
     let below = |bound: f64| {

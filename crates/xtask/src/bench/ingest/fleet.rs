@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand_pcg::Pcg64Mcg;
-use telemetry::histogram::{Bucket, SCALE};
 use telemetry::otlp::attribute;
 use telemetry::otlp::build::{Sender, Subject};
-use telemetry::{Family, Histogram, Labels, Name, Series, Standing, window};
+use telemetry::sample::{self, Drawn};
+use telemetry::{Family, Labels, Name, Series, Standing, window};
 
-pub(super) const WIDTH: Duration = window::DEFAULT_WIDTH;
+pub(in super::super) const WIDTH: Duration = window::DEFAULT_WIDTH;
 /// A probe a second.
-pub(super) const SAMPLES: usize = 10;
+pub(in super::super) const SAMPLES: usize = 10;
 /// Of one agent, so many points in a batch.
 const EACH: usize = 1000;
 const REGIONS: usize = 20;
@@ -22,7 +22,7 @@ type Service = (&'static str, &'static str, &'static [Probe]);
 /// A probe, one phase of it, and over what.
 type Probe = (&'static str, &'static str, &'static str);
 
-pub(super) const SERVICES: [Service; 3] = [
+pub(in super::super) const SERVICES: [Service; 3] = [
     ("voice", "voice/rtt", &[("voice", "rtt", "udp"), ("icmp", "rtt", "icmp")]),
     (
         "gateway",
@@ -43,39 +43,32 @@ pub(super) const SERVICES: [Service; 3] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Fleet {
-    pub(super) agents: Vec<Agent>,
+pub(in super::super) struct Fleet {
+    pub(in super::super) agents: Vec<Agent>,
     /// How many windows each series has.
-    pub(super) windows: usize,
+    pub(in super::super) windows: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Agent {
-    pub(super) sender: Sender,
-    pub(super) subjects: Vec<Arc<Subject>>,
+pub(in super::super) struct Agent {
+    pub(in super::super) sender: Sender,
+    pub(in super::super) subjects: Vec<Arc<Subject>>,
     /// By window, then by subject.
-    pub(super) seen: Vec<Vec<Seen>>,
-}
-
-/// In one window.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) histogram: Histogram,
-    pub(super) seconds: f64,
+    pub(in super::super) seen: Vec<Vec<Drawn>>,
 }
 
 impl Fleet {
-    pub(super) fn new(series: usize, windows: usize) -> Self {
+    pub(in super::super) fn new(series: usize, windows: usize) -> Self {
         let mut rng = Pcg64Mcg::new(1);
         let agents = (0..series / EACH).map(|number| Agent::new(number, windows, &mut rng)).collect();
         Self { agents, windows }
     }
 
-    pub(super) fn series(&self) -> usize {
+    pub(in super::super) fn series(&self) -> usize {
         self.agents.iter().map(|agent| agent.subjects.len()).sum()
     }
 
-    pub(super) fn regions() -> impl Iterator<Item = String> {
+    pub(in super::super) fn regions() -> impl Iterator<Item = String> {
         (0..REGIONS).map(region)
     }
 }
@@ -92,36 +85,10 @@ impl Agent {
         let subjects: Vec<_> = (0..EACH).map(|index| Arc::new(subject(&sender, index))).collect();
         // A region is somewhere between next door and the other side of the world.
         let usual: Vec<f64> = subjects.iter().map(|_| rng.random_range(0.002..0.300)).collect();
-        let seen = (0..windows).map(|_| usual.iter().map(|usual| Seen::draw(*usual, rng)).collect()).collect();
-        Self { sender, subjects, seen }
-    }
-}
-
-impl Seen {
-    /// Jitter of about a percent, and one packet in fifty that waited in a queue.
-    fn draw(usual: f64, rng: &mut Pcg64Mcg) -> Self {
-        let mut samples: Vec<f64> = (0..SAMPLES)
-            .map(|_| {
-                let jitter: f64 = (0..4).map(|_| rng.random_range(-0.01..0.01)).sum();
-                let queued = if rng.random_bool(0.02) { rng.random_range(0.0..0.3) } else { 0.0 };
-                usual * (1.0 + jitter + queued)
-            })
+        let seen = (0..windows)
+            .map(|_| usual.iter().map(|usual| sample::window(*usual, SAMPLES, || rng.random_range(0.0..1.0))).collect())
             .collect();
-        samples.sort_by(f64::total_cmp);
-        let mut buckets: Vec<Bucket> = Vec::new();
-        for index in samples.iter().map(|seconds| (seconds.log2() * f64::from(SCALE).exp2()).ceil() as i32 - 1) {
-            match buckets.last_mut() {
-                Some(last) if last.index == index => last.count += 1,
-                _ => buckets.push(Bucket { index, count: 1 }),
-            }
-        }
-        Self { histogram: Histogram::from_buckets(SCALE, 0, buckets), seconds: samples.iter().sum() }
-    }
-
-    /// What a counter has counted with this on top.
-    pub(super) fn add(&mut self, more: &Self) {
-        self.histogram.merge(&more.histogram);
-        self.seconds += more.seconds;
+        Self { sender, subjects, seen }
     }
 }
 
@@ -148,7 +115,7 @@ fn subject(sender: &Sender, index: usize) -> Subject {
 }
 
 /// What a point says beside its values, and its resource, as OpenTelemetry's names become Prometheus' labels: in their order.
-pub(super) fn labels(agent: &Agent, subject: &Subject) -> Vec<(String, String)> {
+pub(in super::super) fn labels(agent: &Agent, subject: &Subject) -> Vec<(String, String)> {
     let series = &subject.series;
     let port = subject.port.map(|port| port.to_string());
     let attributes = [
@@ -171,7 +138,7 @@ pub(super) fn labels(agent: &Agent, subject: &Subject) -> Vec<(String, String)> 
     labels
 }
 
-pub(super) fn region(number: usize) -> String {
+pub(in super::super) fn region(number: usize) -> String {
     format!("region-{number:02}")
 }
 

@@ -16,29 +16,29 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One request.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
+pub(in super::super) struct Batch {
+    pub(in super::super) headers: Vec<(&'static str, String)>,
+    pub(in super::super) body: Vec<u8>,
 }
 
 /// What came of it: how long each batch waited for its ack, and each question for its answer where one was asked.
 #[derive(Debug)]
-pub(super) struct Acks {
-    pub(super) acks: Latencies,
-    pub(super) asked: Option<Latencies>,
+pub(in super::super) struct Acks {
+    pub(in super::super) acks: Latencies,
+    pub(in super::super) asked: Option<Latencies>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Latencies(Vec<f64>);
+pub(in super::super) struct Latencies(Vec<f64>);
 
 impl Latencies {
-    pub(super) fn quantile_ms(&self, q: f64) -> anyhow::Result<f64> {
+    pub(in super::super) fn quantile_ms(&self, q: f64) -> anyhow::Result<f64> {
         quantile(&mut self.0.clone(), q).context("nothing was asked")
     }
 }
 
 /// `load` is by window, then by agent.
-pub(super) fn send(url: &str, load: &[Vec<Batch>], ask: Option<&str>) -> anyhow::Result<Acks> {
+pub(in super::super) fn send(url: &str, load: &[Vec<Batch>], ask: Option<&str>) -> anyhow::Result<Acks> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let asking = ask.map(|ask| scope.spawn(|| questions(ask, &over)));

@@ -1,9 +1,10 @@
 //! For Prometheus: native histograms of the same scale, thus with the same buckets. They are counters, as Prometheus has them.
 
 use telemetry::histogram::Bucket;
+use telemetry::sample::Drawn;
 use telemetry::{Wall, time};
 
-use super::fleet::{Agent, Seen, WIDTH, labels};
+use super::fleet::{Agent, WIDTH, labels};
 use super::load::Batch;
 use super::remote::{self, BucketSpan, TimeSeries, WriteRequest};
 
@@ -33,7 +34,7 @@ pub(super) fn millis(time: Wall) -> i64 {
     time::millis(time.since(Wall::default())) as i64
 }
 
-fn histogram(counter: &Seen, timestamp: i64) -> remote::Histogram {
+fn histogram(counter: &Drawn, timestamp: i64) -> remote::Histogram {
     let buckets = counter.histogram.buckets();
     let (mut positive_spans, mut positive_deltas) = (Vec::<BucketSpan>::new(), Vec::new());
     let mut before = Bucket { index: -1, count: 0 };

@@ -19,22 +19,22 @@ use super::{classic, native, otlp};
 const START: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     Collector,
     Prometheus,
     VictoriaMetrics,
 }
 
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) program: Program,
+pub(in super::super) struct Server {
+    pub(in super::super) program: Program,
     kind: Kind,
     /// Of everything that it keeps.
     data: PathBuf,
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(in super::super) fn name(self) -> &'static str {
         match self {
             Self::Collector => "isochrone-collector",
             Self::Prometheus => "prometheus",
@@ -43,7 +43,7 @@ impl Kind {
     }
 
     /// By window, then by agent.
-    pub(super) fn encode(self, fleet: &Fleet, first: Wall) -> anyhow::Result<Vec<Vec<Batch>>> {
+    pub(in super::super) fn encode(self, fleet: &Fleet, first: Wall) -> anyhow::Result<Vec<Vec<Batch>>> {
         let batches = match self {
             Self::Collector => otlp::batches,
             Self::Prometheus => native::batches,
@@ -105,7 +105,7 @@ impl Kind {
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, arena: &Arena) -> anyhow::Result<Self> {
+    pub(in super::super) fn start(kind: Kind, arena: &Arena) -> anyhow::Result<Self> {
         let data = arena.dir.path().join(kind.name());
         if data.exists() {
             fs::remove_dir_all(&data).context("remove what the last run left")?;
@@ -119,17 +119,17 @@ impl Server {
     }
 
     /// Where batches go.
-    pub(super) fn takes(&self) -> String {
+    pub(in super::super) fn takes(&self) -> String {
         self.url(if self.kind == Kind::Collector { "/v1/metrics" } else { "/api/v1/write" })
     }
 
     /// What is asked of it meanwhile.
-    pub(super) fn asked(&self) -> Option<String> {
+    pub(in super::super) fn asked(&self) -> Option<String> {
         (self.kind == Kind::Collector).then(|| self.url("/api/v1/hints/region-00/voice"))
     }
 
     /// By its own count, and of nothing else.
-    pub(super) fn has_stored(&self, histograms: usize) -> anyhow::Result<()> {
+    pub(in super::super) fn has_stored(&self, histograms: usize) -> anyhow::Result<()> {
         let (meter, each) = match self.kind {
             Kind::Collector => (r#"isochrone_fold_points_total{outcome="counted"}"#, 1),
             Kind::Prometheus => (r#"prometheus_tsdb_head_samples_appended_total{type="histogram"}"#, 1),
@@ -144,7 +144,7 @@ impl Server {
     }
 
     /// Bytes of what it writes first: a log, or at once what it keeps.
-    pub(super) fn logged(&self) -> anyhow::Result<u64> {
+    pub(in super::super) fn logged(&self) -> anyhow::Result<u64> {
         match self.kind {
             Kind::Collector => size(&self.data.join("log")),
             Kind::Prometheus => size(&self.data.join("wal")),
@@ -154,7 +154,7 @@ impl Server {
 
     /// Bytes of all samples in the form in which Prometheus keeps them, without their index: the more windows a block has, the
     /// less that is for each. For the others what they write first is what they keep.
-    pub(super) fn kept(&self) -> anyhow::Result<Option<u64>> {
+    pub(in super::super) fn kept(&self) -> anyhow::Result<Option<u64>> {
         if self.kind != Kind::Prometheus {
             return Ok(None);
         }
