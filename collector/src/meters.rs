@@ -11,7 +11,7 @@ use telemetry::ReceiverName;
 
 use crate::admission::Gate;
 use crate::core::Snapshots;
-use crate::history::History;
+use crate::history::{History, Standing};
 use crate::log::Appender;
 
 #[derive(Debug, Clone)]
@@ -214,6 +214,20 @@ pub fn observe_history(meters: &Meters, history: &History, log: &Appender) {
             "Times that something could not be stored in history. It is tried again, and the log is kept.",
         )
         .with_callback(move |it| it.observe(of.failures(), &[]))
+        .build();
+    let of = history.clone();
+    meter
+        .u64_observable_gauge("isochrone.history.standing")
+        .with_unit("{history}")
+        .with_description(
+            "1 for how it stands: kept; refused, to be tried again; or lapsed until the next start. The log has it all.",
+        )
+        .with_callback(move |it| {
+            let now = of.standing();
+            for standing in Standing::ALL {
+                it.observe(u64::from(standing == now), &[KeyValue::new("standing", standing.as_str())]);
+            }
+        })
         .build();
     let of = history.clone();
     meter

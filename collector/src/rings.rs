@@ -17,6 +17,14 @@ pub const HORIZON: Duration = Duration::from_mins(15);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(u32);
 
+#[cfg(test)]
+impl SeriesId {
+    /// The first of any.
+    pub(crate) fn some(count: u32) -> Vec<Self> {
+        (0..count).map(Self).collect()
+    }
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Ring>", into = "Vec<Ring>")]
 pub struct Rings {

@@ -71,12 +71,12 @@ pub fn router(ingest: Ingest, snapshots: Snapshots, leaving: Leaving, meters: Me
         .routes(routes!(hints::list))
         .routes(routes!(hints::read))
         .routes(routes!(stream::follow))
-        .routes(routes!(live::readyz))
         .with_state(snapshots.clone());
     let past = OpenApiRouter::default()
         .routes(routes!(matrix::read))
         .routes(routes!(history::read))
         .routes(routes!(heatmap::read))
+        .routes(routes!(live::readyz))
         .with_state((snapshots.clone(), leaving.settle.history.clone()));
     let exports = OpenApiRouter::default()
         .routes(routes!(extract::read))

@@ -48,6 +48,28 @@ pub struct History {
     retention: Retention,
 }
 
+/// How it stands with what the fold hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Kept,
+    /// Something could not be stored: it waits, and is tried again when more comes.
+    Refused,
+    /// Too much waited: history stands still until the next start, which finds all of it in the log.
+    Lapsed,
+}
+
+impl Standing {
+    pub const ALL: [Self; 3] = [Self::Kept, Self::Refused, Self::Lapsed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Refused => "refused",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
 /// The three ends of history: readers', the fold's, and what stores it, on a thread of its own.
 pub fn open(data_dir: &Path, retention: Retention) -> Result<(History, Intake, Keeper), StoreError> {
     let dir = data_dir.join("history");
@@ -69,6 +91,16 @@ impl History {
     /// Times that something could not be stored; it is tried again.
     pub fn failures(&self) -> u64 {
         self.shared.tally.failures.load(Ordering::Relaxed)
+    }
+
+    pub fn standing(&self) -> Standing {
+        if self.shared.tally.lapsed.load(Ordering::Relaxed) {
+            Standing::Lapsed
+        } else if self.shared.store.load().is_none() {
+            Standing::Refused
+        } else {
+            Standing::Kept
+        }
     }
 
     /// Points of hours that had been dropped before they came.

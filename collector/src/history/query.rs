@@ -19,6 +19,8 @@ use crate::rings::{Seen, SeriesId};
 
 /// More than any screen has columns.
 const MOST_STEPS: u128 = 11_000;
+/// Of all series of the path, at the width of the tier: about a second of reading.
+const MOST_WINDOWS: u128 = 1_000_000;
 /// So many are given where no step is asked for, or fewer.
 const USUAL_STEPS: u128 = 400;
 const MINUTE: u64 = 60;
@@ -61,6 +63,11 @@ pub enum Unanswerable {
         "step: found \"{step}\", of which the range has {steps}; allowed: at most {MOST_STEPS}, so \"{least}\" or more"
     )]
     TooMany { steps: u128, step: Spoken, least: Spoken },
+    #[error(
+        "step: found \"{step}\", for which {windows} windows of {series} series are read; allowed: at most {MOST_WINDOWS}, so a shorter \
+         range, or steps of whole minutes or hours"
+    )]
+    TooMuch { step: Spoken, windows: u128, series: usize },
 }
 
 /// One step of a path.
@@ -106,6 +113,12 @@ impl Question {
             return Err(Unanswerable::Backwards { from, to });
         }
         let steps = |step: Duration| to.since(from).as_nanos() / step.as_nanos().max(1);
+        let windows = |step: Duration| {
+            let tier = Tier::of_step(step);
+            let each = tier.width().unwrap_or(width).as_nanos().max(1);
+            to.since(from.max(floors.of(tier))).as_nanos() / each * live.len().max(1) as u128
+        };
+        let is_little = |step: &Duration| windows(*step) <= MOST_WINDOWS;
         // What is older than everything has no coarser steps to be told in.
         let is_kept = |step: &Duration| match Tier::of_step(*step) {
             Tier::Hour => true,
@@ -129,9 +142,12 @@ impl Question {
                 let whole = |step: &Duration| step.as_nanos().is_multiple_of(width.as_nanos());
                 let mut suit = STEPS.into_iter().filter(whole).filter(|step| steps(*step) <= USUAL_STEPS);
                 let coarsest = suit.clone().next_back().unwrap_or_else(|| width.max(Duration::from_hours(24 * 7)));
-                suit.find(is_kept).unwrap_or(coarsest)
+                suit.find(|step| is_kept(step) && is_little(step)).unwrap_or(coarsest)
             }
         };
+        if !is_little(&step) {
+            return Err(Unanswerable::TooMuch { step: step.into(), windows: windows(step), series: live.len() });
+        }
         let to = (to + step).slot(step).max(to.slot(step) + step);
         Ok(Self { path, live, from: from.slot(step), to, step, tier: Tier::of_step(step) })
     }
@@ -291,6 +307,18 @@ mod tests {
             many.to_string(),
             "step: found \"10s\", of which the range has 3153600; allowed: at most 11000, so \"1h\" or more",
         );
+        let live = SeriesId::some(50);
+        let of_many = |step, floors| {
+            let range = (FROM, FROM + Duration::from_hours(24 * 40));
+            Question::new(PathId(1), live.clone(), range, Some(step), (WIDTH, floors))
+        };
+        let step = Duration::from_secs(330);
+        assert_eq!(
+            of_many(step, Floors::default()).unwrap_err().to_string(),
+            "step: found \"5m 30s\", for which 17280000 windows of 50 series are read; allowed: at most 1000000, so a shorter range, or \
+             steps of whole minutes or hours",
+        );
+        assert!(of_many(Duration::from_hours(1), Floors::default()).is_ok());
         let backwards =
             Question::new(PathId(1), Vec::new(), (FROM, FROM - WIDTH), None, (WIDTH, Floors::default())).unwrap_err();
         assert!(matches!(backwards, Unanswerable::Backwards { .. }));

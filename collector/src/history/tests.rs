@@ -249,11 +249,13 @@ fn a_store_that_cannot_be_written_loses_nothing_and_holds_back_what_must_follow(
         std::thread::yield_now();
     }
     assert!(!followed.load(Ordering::Relaxed) && running.history.stored() == Position(1));
+    assert_eq!(running.history.standing(), Standing::Refused);
     fs::remove_file(&dir).unwrap();
     fs::rename(&aside, &dir).unwrap();
     world.append(0, 3, 2);
     world.keep(true);
     assert!(followed.load(Ordering::Relaxed));
+    assert_eq!(world.running.as_ref().unwrap().history.standing(), Standing::Kept);
     world.check(WIDTH);
     world.running.take().unwrap().stop();
 }

@@ -58,6 +58,34 @@ fn a_full_disk_refuses_for_a_while_and_loses_and_doubles_nothing() {
     until("it goes on", || collector.samples() == (taken + 1) * 3);
 }
 
+#[test]
+fn history_that_finds_no_room_at_the_end_is_made_good_from_the_log() {
+    let (dir, now) = (TempDir::new().unwrap(), Clock::start().wall());
+    let mut disk = SmallDisk::mount(dir.path());
+    let mut collector = Collector::start(dir.path(), &disk);
+    let body = body_of("fra-1", now - Duration::from_secs(1), now);
+    for sequence in 1..=3 {
+        assert_eq!(collector.post(sequence, &body).0, 200);
+    }
+    until("what was taken is folded", || collector.samples() == 9);
+    disk.fill(0);
+    collector.stop();
+    let log = collector.log();
+    assert!(log.contains("history is not stored; the log is kept"), "{log}");
+    disk.empty();
+    for round in ["from the log", "once it was stored"] {
+        let mut collector = Collector::start(dir.path(), &disk);
+        let path = collector.get("/api/v1/paths?source=fra&window=15m")["items"][0]["id"].as_str().unwrap().to_owned();
+        let history = collector.get(&format!("/api/v1/paths/{path}/history"));
+        let replies = history["points"].as_array().unwrap().iter().map(|point| point["count"].as_u64().unwrap());
+        assert_eq!(replies.sum::<u64>(), 9, "{round}: {history}");
+        let standing = collector.ask("/metrics").unwrap();
+        assert!(standing.contains("isochrone_history_standing{standing=\"kept\"} 1"), "{standing}");
+        assert_eq!(collector.ask("/readyz").as_deref(), Some("ok\n"));
+        collector.stop();
+    }
+}
+
 /// A filesystem that nobody else sees.
 struct SmallDisk {
     /// Holds the namespace until its input ends.
@@ -176,6 +204,14 @@ impl Collector {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// As it is told to by whoever runs it.
+    fn stop(&mut self) {
+        let told = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(told.success());
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}\n{}", self.log());
     }
 
     /// No goodbye.

@@ -120,6 +120,47 @@ async fn the_matrix_of_a_past_minute_has_its_figures_and_no_states() {
 }
 
 #[tokio::test]
+async fn a_question_of_too_many_windows_is_refused_and_a_coarser_one_answered() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall() - SECOND;
+    for agent in 0..60 {
+        let body = batch(vec![(series(&format!("fra-{agent}")), replies(&[90]))], now, now + SECOND);
+        assert_eq!(door.post_unnamed(body).await.0, StatusCode::OK);
+    }
+    door.mark().await;
+    let from = (now - Duration::from_hours(47)).0 / 1_000_000_000;
+    for view in ["history", "heatmap"] {
+        let path = format!("/api/v1/paths/{}/{view}?from={from}", series("fra-1").path());
+        let (status, headers, body) =
+            door.ask(Request::get(format!("{path}&step=50s")).body(Body::empty()).unwrap()).await;
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status.as_u16(), problem["code"].as_str()), (422, Some("range")), "{problem}");
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert!(problem["detail"].as_str().unwrap().contains("windows of 60 series"), "{problem}");
+        assert_eq!(door.json(&format!("{path}&step=1m")).await["tier"], "minute");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_reply_shows_whatever_the_step() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let now = door.clock.wall() - SECOND;
+    for (sequence, back) in [30, 20, 10].into_iter().enumerate() {
+        let seen = replies(&if sequence == 1 { vec![20, 987, 21] } else { vec![20; 500] });
+        let begin = now - SECOND * back;
+        let body = batch(vec![(series("fra-1"), seen)], begin, begin + SECOND);
+        assert_eq!(door.post(&(sequence + 1).to_string(), None, body).await.0, StatusCode::OK);
+    }
+    door.mark().await;
+    for step in ["10s", "1m", "1h", "24h"] {
+        let history = door.json(&history_of(&series("fra-1"), &format!("?step={step}"))).await;
+        let longest = history["points"].as_array().unwrap().iter().map(|point| point["max_ms"].as_f64().unwrap());
+        let longest = longest.fold(0.0, f64::max);
+        assert!((longest / 987.0 - 1.0).abs() < 0.0017, "{longest} ms in steps of {step}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_told() {
     let door = Door::open(TempDir::new().unwrap()).await;
     send(&door, 1, Standing::Regular, door.clock.wall() - SECOND).await;
