@@ -186,12 +186,16 @@ impl Gathered {
         self.held.get(&id)
     }
 
-    /// What regular series of this kind saw from one moment to another, if anything of that is here.
-    pub(super) fn of_kind(&self, kind: &Kind, range: &Range<Wall>) -> impl Iterator<Item = (&Series, &Seen)> {
+    /// What each regular series of this kind saw from one moment to another, if anything of that is here.
+    pub(super) fn of_kind<'a>(
+        &'a self,
+        kind: &Kind,
+        range: &Range<Wall>,
+    ) -> impl Iterator<Item = (&'a Series, impl Iterator<Item = &'a Seen>)> {
         let here = self.span.is_some_and(|span| span.is_in(range));
         let ids = self.kinds.get(kind).filter(|_| here).into_iter().flatten();
         let regular = ids.filter_map(|id| self.get(*id)).filter(|held| held.series.standing == Standing::Regular);
-        regular.flat_map(|Held { series, windows }| windows.range(range.clone()).map(|(_, seen)| (&**series, seen)))
+        regular.map(|held| (&*held.series, held.windows.range(range.clone()).map(|(_, seen)| seen)))
     }
 
     /// About how many bytes more it takes now.

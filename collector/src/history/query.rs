@@ -1,6 +1,6 @@
 //! What a path saw from one moment to another, in steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,16 +194,21 @@ impl History {
         let view = self.store_and_memory(&store, |memory, position| {
             let (parts, gathering) = memory.behind(position);
             handed = parts;
-            gathering.of_kind(kind, range).for_each(|(series, seen)| cells.add(series, seen.clone()));
+            gathering.of_kind(kind, range).for_each(|(series, seen)| cells.add(series, seen.cloned()));
         })?;
         for (series, seen) in handed.iter().flat_map(|part| part.gathered.of_kind(kind, range)) {
-            cells.add(series, seen.clone());
+            cells.add(series, seen.cloned());
         }
         let series: Vec<_> = store.catalog().of_kind(kind).map(owned).collect();
-        let regular: Vec<_> = series.iter().filter(|(_, series)| series.standing == Standing::Regular).collect();
-        let numbers: Vec<_> = regular.iter().map(|(number, _)| *number).collect();
-        let by_number: HashMap<_, _> = regular.iter().map(|(number, series)| (*number, series)).collect();
-        view.read_all(&numbers, range, |number, _, seen| cells.add(by_number[&number], seen))?;
+        let regular = series.into_iter().filter(|(_, series)| series.standing == Standing::Regular);
+        let (numbers, series): (Vec<_>, Vec<_>) = regular.unzip();
+        let mut read: Vec<_> = numbers.iter().map(|_| Vec::new()).collect();
+        view.read_all(&numbers, range, |number, _, seen| {
+            if let Ok(place) = numbers.binary_search(&number) {
+                read[place].push(seen);
+            }
+        })?;
+        series.iter().zip(read).for_each(|(series, seen)| cells.add(series, seen));
         Ok(cells.merged())
     }
 
@@ -225,8 +230,11 @@ impl History {
 struct Gathering(BTreeMap<(RegionName, RegionName), Vec<Seen>>);
 
 impl Gathering {
-    fn add(&mut self, series: &Series, seen: Seen) {
-        self.0.entry((series.source.clone(), series.region.clone())).or_default().push(seen);
+    fn add(&mut self, series: &Series, seen: impl IntoIterator<Item = Seen>) {
+        let mut seen = seen.into_iter().peekable();
+        if seen.peek().is_some() {
+            self.0.entry((series.source.clone(), series.region.clone())).or_default().extend(seen);
+        }
     }
 
     fn merged(self) -> Cells {

@@ -1,5 +1,7 @@
 //! A year of every path, asked through the door.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -181,4 +183,13 @@ async fn what_cannot_be_asked_is_told() {
     let never = Series { target: "iad-voice-9".parse().unwrap(), ..series("fra-1") };
     assert_eq!(door.json(&history_of(&never, "")).await["code"], "path");
     assert_eq!(door.json("/api/v1/paths/nonsense/history").await["status"], 404);
+}
+
+#[test]
+fn killed_while_it_stores_rolls_up_and_drops_history_is_the_log() {
+    let this = std::env::current_exe().unwrap();
+    let program = this.ancestors().nth(2).unwrap_or(Path::new("")).join("examples/killed_history");
+    let told = Command::new(&program).args(["kill", "--kills", "20"]).output();
+    let told = told.unwrap_or_else(|error| panic!("{}: {error}: build the examples too", program.display()));
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
 }
