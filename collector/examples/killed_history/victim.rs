@@ -17,8 +17,8 @@ use telemetry::{Histogram, Wall};
 
 use crate::log::{BEGIN, SERIES, WIDTH, at, points, series};
 
-/// Two hours of the log.
-const HAND_OVER: u64 = 12;
+/// Six hours of the log.
+const HAND_OVER: u64 = 36;
 const DAY: Duration = Duration::from_hours(24);
 /// Every day of the log one of each is dropped.
 const RETENTION: Retention =

@@ -33,7 +33,7 @@ enum Bench {
     Sim,
     /// How soon a collector is ready again, with a hundred thousand series
     Restart,
-    /// What a week of a thousand paths takes on disk, against Prometheus, and how soon history is answered
+    /// What a week of a thousand paths takes on disk, against Prometheus; how soon history is answered; whether a hundred kills alter it
     History,
 }
 
@@ -104,7 +104,7 @@ fn look_back(options: &Options) -> anyhow::Result<()> {
         return cargo::run(&args);
     }
     web::build()?;
-    cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector", "--example=history"])?;
+    cargo::run(&["build", "--release", "--locked", "--package=isochrone-collector", "--examples"])?;
     history::run(options.history)
 }
 

@@ -21,6 +21,7 @@ use super::table::{Goal, Line, Table};
 
 /// Of Prometheus.
 const SERIES: usize = 1000;
+const KILLS: &str = "100";
 const SETTLE: Duration = Duration::from_secs(1);
 const HOURS_A_YEAR: f64 = 365.0 * 24.0;
 const YEAR_PATHS: f64 = 10_000.0;
@@ -88,12 +89,22 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
         table.add(Line::alone(format!("{what}, p50 ms"), p50_ms, goal_of(&what)));
         table.add(Line::alone(format!("{what}, p99 ms"), p99_ms, Goal::Told));
     }
+    let killed = killed(&arena)?;
     let Options { days, paths, cells, beside } = options;
     println!(
         "\n{table}\n{days} days of {paths} paths, folded in {folded_s:.0} s; the matrix of {cells} paths; Prometheus had {beside} hours of \
-         {SERIES} of the same"
+         {SERIES} of the same\n{killed}"
     );
     Ok(())
+}
+
+/// What it is worth when it is killed again and again while it stores, rolls up and drops.
+fn killed(arena: &Arena) -> anyhow::Result<String> {
+    let program = arena.programs.join("examples/killed_history");
+    let output = Command::new(&program).args(["kill", "--kills", KILLS]).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("run {}", program.display()))?;
+    anyhow::ensure!(output.status.success(), "{}: {}", program.display(), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 fn goal_of(what: &str) -> Goal {
