@@ -137,7 +137,9 @@ impl Server {
         };
         let text = http::get_text(&self.url("/metrics"))?;
         let value = text.lines().find_map(|line| line.strip_prefix(meter)).with_context(|| format!("no {meter}"))?;
-        let stored: usize = value.trim().parse().with_context(|| format!("read {meter}"))?;
+        // From a million on Prometheus writes it with an exponent.
+        let stored: f64 = value.trim().parse().with_context(|| format!("read {meter}"))?;
+        let stored = stored as usize;
         let sent = histograms * each;
         anyhow::ensure!(stored == sent, "{}: {stored} of {sent} are stored\n{}", self.kind.name(), self.program.log());
         Ok(())
