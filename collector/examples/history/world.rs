@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use collector::admission::{Gate, Room};
-use collector::api;
+use collector::api::{self, Leaving};
 use collector::config::{Config, Limits};
 use collector::core::{Core, Keep};
 use collector::entry::{Batch, Entry, Point};
@@ -16,6 +16,7 @@ use collector::history::{self, History};
 use collector::ingest::Ingest;
 use collector::log::{Appender, Feed, Log};
 use collector::retention::Retention;
+use collector::settle::Settle;
 use collector::snapshot::Snapshots;
 use collector::unpack::Unpack;
 use journal::Position;
@@ -129,7 +130,7 @@ impl World {
             running.wait(0);
         }
         running.wait(paths.len());
-        let (url, runtime) = running.serve(clock)?;
+        let (url, runtime) = running.serve(dir, clock)?;
         let took = clock.mono().since(start);
         Ok(Self { begin: BEGIN, end: BEGIN + length, took, paths, url, running, runtime })
     }
@@ -243,12 +244,14 @@ impl Running {
         }
     }
 
-    fn serve(&self, clock: Clock) -> anyhow::Result<(String, Runtime)> {
+    fn serve(&self, dir: &Path, clock: Clock) -> anyhow::Result<(String, Runtime)> {
         let (meters, room) = (Meters::new("bench"), Room { batches: 1, bytes: 1 });
         let limits = Limits { waiting: room, ..Limits::default() };
         let (unpack, _) = Unpack::new(self.log.clone(), self.core.snapshots(), clock, limits);
         let ingest = Ingest::new(Gate::new(room, clock), unpack, Arc::default(), limits, &meters);
-        let router = api::router(ingest, self.core.snapshots(), self.history.clone(), meters);
+        let settle = Settle { due: Arc::default(), log: self.log.clone(), history: self.history.clone() };
+        let leaving = Leaving { settle, data_dir: dir.to_owned(), backup: None, clock };
+        let router = api::router(ingest, self.core.snapshots(), leaving, meters);
         let runtime = Runtime::new().context("start a runtime")?;
         let listener = runtime.block_on(collector::server::bind(([127, 0, 0, 1], 0).into(), None))?;
         runtime.spawn(collector::server::serve(listener.0, router, Shutdown::new()));

@@ -20,7 +20,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
 use telemetry::{PathId, Series};
 
 use super::gather::{Kind, Part};
@@ -187,7 +187,8 @@ impl Store {
 
     /// Every key space by its name, and all of them at one moment.
     pub(super) fn whole(&self) -> (Vec<(String, Keyspace)>, Snapshot) {
-        let own = [("meta".to_owned(), self.meta.clone()), ("dirty".to_owned(), self.dirty.clone())];
+        let own = [("meta", &self.meta), ("dirty", &self.dirty), ("parts", &self.parts)];
+        let own = own.map(|(name, keyspace)| (name.to_owned(), keyspace.clone()));
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let rows = rows.iter().map(|(place, keyspace)| (name(*place), keyspace.clone()));
         (own.into_iter().chain(rows).collect(), self.database.snapshot())
@@ -213,6 +214,10 @@ impl Catalog {
     pub(super) fn of_path(&self, path: PathId) -> impl Iterator<Item = (Number, &Arc<Series>)> {
         let numbers = self.paths.get(&path).map_or(&[][..], Vec::as_slice);
         numbers.iter().map(|number| (*number, &self.all[number.0 as usize]))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Number, &Arc<Series>)> {
+        self.all.iter().enumerate().map(|(number, series)| (Number(number as u32), series))
     }
 
     /// In the order of their numbers.

@@ -1,6 +1,6 @@
 //! Everything of a range, series by series: for what leaves, and for what is concluded again.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
 
 use telemetry::{Series, Wall};
@@ -32,9 +32,9 @@ impl History {
         // The same wherever it is stored: numbers are in the order in which series came.
         series.sort();
         for (series, number) in &series {
-            for hours in spans(range, tier) {
+            for span in spans(range, tier) {
                 let mut windows = Windows::new();
-                view.read(tier, *number, &hours, |begin, seen| {
+                view.read(tier, *number, &span, |begin, seen| {
                     let begin = tier.width().map_or(begin, |width| begin.slot(width));
                     if range.contains(&begin) {
                         windows.entry(begin).or_default().merge(&seen);
@@ -49,14 +49,13 @@ impl History {
     }
 }
 
-/// The hours of a range, parted where key spaces are.
-fn spans(range: &Range<Wall>, tier: Tier) -> impl Iterator<Item = RangeInclusive<Hour>> + use<> {
-    let hours = Hour::of_range(range.start, range.end);
-    let (first, last) = (*hours.start(), *hours.end());
-    (tier.period(first)..=tier.period(last)).map(move |period| {
-        let end = Hour(tier.end(period).0 - 1);
-        let begin = Hour(tier.end(period).0 - tier.span());
-        first.max(begin)..=last.min(end)
+/// A range, parted where key spaces are.
+fn spans(range: &Range<Wall>, tier: Tier) -> impl Iterator<Item = Range<Wall>> + use<> {
+    let (hours, range) = (Hour::of_range(range), range.clone());
+    (tier.period(*hours.start())..=tier.period(*hours.end())).map(move |period| {
+        let end = tier.end(period);
+        let begin = Hour(end.0 - tier.span());
+        range.start.max(begin.begin())..range.end.min(end.begin())
     })
 }
 
@@ -65,12 +64,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_parted_into_its_hours_once_each() {
+    fn a_range_is_parted_at_midnight_and_nothing_of_it_is_left_out() {
         let hour = |hour: u64| Wall::from_secs(hour * 3600);
-        for (from, to) in [(0, 1), (5, 24), (23, 25), (24, 48), (1000, 1100)] {
-            let hours: Vec<_> =
-                spans(&(hour(from)..hour(to)), Tier::Raw).flat_map(|it| it.start().0..=it.end().0).collect();
-            assert_eq!(hours, (from as u32..to as u32).collect::<Vec<_>>(), "{from} to {to}");
+        let parted = [
+            (0, 1, vec![]),
+            (5, 24, vec![]),
+            (23, 25, vec![24]),
+            (24, 48, vec![]),
+            (1000, 1100, vec![1008, 1032, 1056, 1080]),
+        ];
+        for (from, to, parts) in parted {
+            let ends: Vec<_> = [from].into_iter().chain(parts).chain([to]).map(hour).collect();
+            let wanted: Vec<_> = ends.windows(2).map(|ends| ends[0]..ends[1]).collect();
+            assert_eq!(spans(&(hour(from)..hour(to)), Tier::Raw).collect::<Vec<_>>(), wanted);
         }
     }
 }
