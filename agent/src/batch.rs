@@ -23,8 +23,9 @@ use crate::spool::{Depth, Offered, Shared};
 
 const GATHER: Duration = Duration::from_millis(50);
 const BEHIND: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
-/// Some 400 kB before compression: below what a collector calls too big.
-const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 1000 };
+/// Some 200 kB before compression: below what a collector calls too big. A batch is a tree of ten times that before it is encoded, and the
+/// room for one tree is kept.
+const WINDOWS_IN_A_BATCH: usize = if cfg!(test) { 3 } else { 500 };
 const ZSTD_LEVEL: i32 = 3;
 /// A certificate is told of when it is new, and again after so long: a collector may have lost it, and we do not know.
 const TELL_AGAIN: Duration = Duration::from_mins(10);

@@ -160,7 +160,8 @@ impl Recorder {
             self.current = current;
             self.ripen_all();
         }
-        let mut parts = Vec::new();
+        // Most of those have one; grown by doubling it would take twice the room at a slot's end.
+        let mut parts = Vec::with_capacity(self.ripe.len());
         for probe in self.ripe.drain(..) {
             self.probes[probe.0 as usize].take(probe, now, self.width, &mut parts);
         }
