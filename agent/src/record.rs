@@ -9,7 +9,7 @@
 //! A series is registered when a probe first meets its aspect. What a target may say of itself is bounded: beyond [`ASPECTS`]
 //! of one probe, the labels that come from it become `other`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,14 @@ struct Gathered {
 impl Recorder {
     /// For so many probes, each with the aspect of its own phase.
     pub fn new(probes: impl IntoIterator<Item = Aspect>, width: Duration, now: Wall) -> Self {
-        let open = |own| Open { series: vec![Row::new(own)], failures: Vec::new(), slots: Vec::new() };
+        // Most probes have the aspect of others.
+        let mut known = BTreeSet::<Arc<Aspect>>::new();
+        let mut shared = |own: Aspect| {
+            let aspect = known.get(&own).cloned().unwrap_or_else(|| Arc::new(own));
+            known.insert(aspect.clone());
+            aspect
+        };
+        let open = |own| Open { series: vec![Row::new(shared(own))], failures: Vec::new(), slots: Vec::new() };
         Self { width, current: now.slot(width), probes: probes.into_iter().map(open).collect(), ripe: Vec::new() }
     }
 
@@ -231,7 +238,7 @@ impl Open {
         }
         let bounded = if self.series.len() < ASPECTS { aspect.clone() } else { without_open_labels(aspect) };
         place(&self.series, &bounded).unwrap_or_else(|| {
-            self.series.push(Row { standing, ..Row::new(bounded) });
+            self.series.push(Row { standing, ..Row::new(Arc::new(bounded)) });
             self.series.len() - 1
         })
     }
@@ -289,8 +296,8 @@ impl Open {
 }
 
 impl Row {
-    fn new(aspect: Aspect) -> Self {
-        Self { aspect: Arc::new(aspect), standing: Standing::Regular, urgent: false }
+    fn new(aspect: Arc<Aspect>) -> Self {
+        Self { aspect, standing: Standing::Regular, urgent: false }
     }
 }
 
