@@ -6,6 +6,7 @@
 //! that its own snapshot of all it has makes, and of its write-ahead log: without its index, which ours has no part of either, and with ours in the
 //! tables after a compaction, keys and all.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use super::ingest::fleet::{Fleet, WIDTH};
 use super::ingest::load;
 use super::ingest::server::{Kind, Server};
 use super::table::{Goal, Line, Table};
+use crate::cargo;
 
 /// Of Prometheus.
 const SERIES: usize = 1000;
@@ -73,9 +75,11 @@ struct Beside {
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
-    let arena = Arena::enter(SETTLE)?;
-    let theirs = beside(&arena, options.beside)?;
-    let Told { folded_s, bytes_a_window, asked } = ours(&arena, options)?;
+    // On all cores: it is before this process keeps to one.
+    let programs = cargo::programs_of("release")?;
+    let Told { folded_s, bytes_a_window, asked } = ours(&programs, options)?;
+    let killed = killed(&programs)?;
+    let theirs = beside(&Arena::enter(SETTLE)?, options.beside)?;
     let mut table = Table::default();
     let weigh = |what, ours, goal| Line::new(what, ours, ("prometheus blocks", theirs.kept), goal);
     table.add(weigh("bytes a window of 10 s", bytes_a_window.raw, Goal::Times(0.5)));
@@ -89,7 +93,6 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
         table.add(Line::alone(format!("{what}, p50 ms"), p50_ms, goal_of(&what)));
         table.add(Line::alone(format!("{what}, p99 ms"), p99_ms, Goal::Told));
     }
-    let killed = killed(&arena)?;
     let Options { days, paths, cells, beside } = options;
     println!(
         "\n{table}\n{days} days of {paths} paths, folded in {folded_s:.0} s; the matrix of {cells} paths; Prometheus had {beside} hours of \
@@ -99,8 +102,8 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// What it is worth when it is killed again and again while it stores, rolls up and drops.
-fn killed(arena: &Arena) -> anyhow::Result<String> {
-    let program = arena.programs.join("examples/killed_history");
+fn killed(programs: &Path) -> anyhow::Result<String> {
+    let program = programs.join("examples/killed_history");
     let output = Command::new(&program).args(["kill", "--kills", KILLS]).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("run {}", program.display()))?;
     anyhow::ensure!(output.status.success(), "{}: {}", program.display(), output.status);
@@ -113,9 +116,9 @@ fn goal_of(what: &str) -> Goal {
     goal.map_or(Goal::Told, |(_, ms)| Goal::Below(ms))
 }
 
-fn ours(arena: &Arena, options: Options) -> anyhow::Result<Told> {
+fn ours(programs: &Path, options: Options) -> anyhow::Result<Told> {
     let numbers = [("--days", options.days), ("--paths", options.paths), ("--cells", options.cells)];
-    let program = arena.programs.join("examples/history");
+    let program = programs.join("examples/history");
     let mut command = Command::new(&program);
     command.args(numbers.map(|(name, value)| format!("{name}={value}"))).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("run {}", program.display()))?;
