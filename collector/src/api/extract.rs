@@ -40,7 +40,7 @@ pub(super) struct Exports {
 #[derive(Deserialize, IntoParams)]
 pub(super) struct Wanted {
     /// `otlp` or `prometheus`.
-    #[param(value_type = Format)]
+    #[param(value_type = Format, inline)]
     format: String,
     /// RFC 3339, or seconds since the epoch; an hour before `to` by default.
     from: Option<String>,
