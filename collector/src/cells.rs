@@ -105,9 +105,20 @@ struct FamilyCell {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Vantage {
     evidence: Evidence,
+    /// What it told last, which may not be all: replies and losses come apart.
+    part: Part,
     series: BTreeSet<SeriesId>,
     /// The share of its source ports that lose, and when it said so.
     losing_ports: Option<(f64, Wall)>,
+}
+
+/// What an agent tells together of a slot, and closed together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Part {
+    begin: Wall,
+    end: Wall,
+    replies: u64,
+    lost: u64,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -151,13 +162,19 @@ impl Cells {
         let vantage = self.vantage(&point.series, point.end);
         vantage.series.insert(id);
         if news {
-            vantage.learn(point, 1.0);
+            vantage.learn(point);
         }
     }
 
     /// Takes a point of a confirming series, which is evidence and nothing else.
     pub fn confirm(&mut self, point: &Point) {
-        self.vantage(&point.series, point.end).learn(point, CONFIRMING_LOSS);
+        let vantage = self.vantage(&point.series, point.end);
+        vantage.settle();
+        let count = point.histogram.count() as f64;
+        match point.outcome {
+            Outcome::Reply => vantage.evidence.add(count, 0.0),
+            Outcome::Failure(_) => vantage.evidence.add(0.0, count * CONFIRMING_LOSS),
+        }
     }
 
     /// Takes note of the share of source ports that lose, as an agent says it.
@@ -230,7 +247,7 @@ impl Cell {
     fn judge(&mut self, facts: Facts<'_>) {
         let Facts { rings, policy, now, .. } = facts;
         let from = (now - policy.health.recent).slot(policy.window);
-        self.families.values_mut().for_each(|family| family.forget(rings, now));
+        self.families.values_mut().for_each(|family| family.settle(rings, now));
         self.families.retain(|_, family| !family.vantages.is_empty());
         self.recent = Seen::default();
         let mut verdicts = Vec::new();
@@ -253,19 +270,29 @@ impl Cell {
 }
 
 impl Vantage {
-    fn learn(&mut self, point: &Point, loss_weighs: f64) {
-        let count = point.histogram.count() as f64;
-        match point.outcome {
-            Outcome::Reply => self.evidence.add(count, 0.0),
-            Outcome::Failure(_) => self.evidence.add(0.0, count * loss_weighs),
+    fn learn(&mut self, point: &Point) {
+        if (self.part.begin, self.part.end) != (point.begin, point.end) {
+            self.settle();
+            self.part = Part { begin: point.begin, end: point.end, ..Part::default() };
         }
+        match point.outcome {
+            Outcome::Reply => self.part.replies += point.histogram.count(),
+            Outcome::Failure(_) => self.part.lost += point.histogram.count(),
+        }
+    }
+
+    /// Nothing more comes of what was told last.
+    fn settle(&mut self) {
+        let Part { replies, lost, .. } = std::mem::take(&mut self.part);
+        self.evidence.add(replies as f64, lost as f64);
     }
 }
 
 impl FamilyCell {
     /// A series that has been silent for so long is gone: its evidence must not speak for those that are left.
-    fn forget(&mut self, rings: &Rings, now: Wall) {
+    fn settle(&mut self, rings: &Rings, now: Wall) {
         for vantage in self.vantages.values_mut() {
+            vantage.settle();
             vantage.series.retain(|id| now.since(rings.get(*id).newest) <= HORIZON);
         }
         self.vantages.retain(|_, vantage| !vantage.series.is_empty());

@@ -12,7 +12,7 @@ use journal::Position;
 use crate::state::State;
 
 /// Counts up with every change of what the state holds. Another version is not read.
-const VERSION: u32 = 13;
+const VERSION: u32 = 14;
 const KEPT: usize = 2;
 const CRC: usize = 4;
 
