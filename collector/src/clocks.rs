@@ -77,7 +77,14 @@ impl Offset {
         Wall(theirs.0.saturating_add_signed(self.0))
     }
 
-    /// In whole windows, so that what was one window stays one.
+    /// In whole windows, so that what was one window stays one; never to a later time.
+    #[must_use]
+    pub fn rounded_down(self, window: Duration) -> Self {
+        let width = i64::try_from(nanos(window)).unwrap_or(i64::MAX).max(1);
+        Self(self.0.div_euclid(width).saturating_mul(width))
+    }
+
+    /// To the nearest.
     fn rounded(self, window: Duration) -> Self {
         let width = i64::try_from(nanos(window)).unwrap_or(i64::MAX).max(1);
         let half = width / 2 * self.0.signum();

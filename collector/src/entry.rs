@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use telemetry::{AgentId, Gap, Histogram, Origin, Outcome, RegionName, Series, UnixSeconds, Wall};
 
+use crate::clocks::Offset;
 use crate::policy::Policy;
 
 /// In the log's order. Its clock is its own marks.
@@ -61,6 +62,12 @@ pub struct Point {
     pub begin: Wall,
     pub end: Wall,
     pub histogram: Histogram,
+}
+
+impl Point {
+    pub fn move_by(&mut self, offset: Offset) {
+        (self.begin, self.end) = (offset.applied_to(self.begin), offset.applied_to(self.end));
+    }
 }
 
 /// When the first certificate that a target showed ends, and when that was seen. The series names agent, target and probe.

@@ -152,8 +152,22 @@ impl State {
         }
         let Some(policy) = self.policy.clone() else { return Vec::new() };
         for point in &batch.points {
-            if let Some(id) = self.absorb_point(point, (received, latest), once, &policy) {
-                tell(Taken { id, slot: slot_of(point, policy.window), point });
+            let ahead = point.end > latest;
+            if ahead && once == Once::ByPoint {
+                self.tally.early_points += 1;
+                continue;
+            }
+            // Measured before its agent's clock was set back, and sent after.
+            let point = if ahead {
+                self.tally.moved_points += 1;
+                Cow::Owned(at_latest(point, received, policy.window))
+            } else {
+                Cow::Borrowed(point)
+            };
+            // A backlog older than what a judgement would look at is history, and so is what comes from nobody knows when.
+            let news = !ahead && point.end + policy.stale_after() > self.now.max(received);
+            if let Some(id) = self.absorb_point(&point, (received, news), once, &policy) {
+                tell(Taken { id, slot: slot_of(&point, policy.window), point: &point });
             }
         }
         for LosingPorts { series, share, seen } in &batch.losing_ports {
@@ -186,16 +200,10 @@ impl State {
     fn absorb_point(
         &mut self,
         point: &Point,
-        (received, latest): (Wall, Wall),
+        (received, news): (Wall, bool),
         once: Once,
         policy: &Policy,
     ) -> Option<SeriesId> {
-        if point.end > latest {
-            self.tally.early_points += 1;
-            return None;
-        }
-        // A backlog older than what a judgement would look at is history.
-        let news = point.end + policy.stale_after() > self.now.max(received);
         match self.rings.add(point, policy.window, once, policy.bounds) {
             Added::Beyond => self.tally.beyond_points += 1,
             Added::Repeated => self.tally.repeated_points += 1,
@@ -262,12 +270,17 @@ impl State {
 
 fn moved(batch: &Batch, offset: Offset) -> Batch {
     let mut batch = batch.clone();
-    for point in &mut batch.points {
-        (point.begin, point.end) = (offset.applied_to(point.begin), offset.applied_to(point.end));
-    }
+    batch.points.iter_mut().for_each(|point| point.move_by(offset));
     let certificates = batch.certificates.iter_mut().map(|it| &mut it.seen);
     for seen in certificates.chain(batch.losing_ports.iter_mut().map(|it| &mut it.seen)) {
         *seen = offset.applied_to(*seen);
     }
     batch
+}
+
+/// Moved back until it ends by then.
+fn at_latest(point: &Point, end: Wall, window: Duration) -> Point {
+    let mut point = point.clone();
+    point.move_by(Offset::between(end, point.end).rounded_down(window));
+    point
 }

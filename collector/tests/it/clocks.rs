@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use telemetry::Wall;
 use tempfile::TempDir;
 
-use crate::door::{Door, body_of};
+use crate::door::{Door, batch_made, body_of, replies, series};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -30,6 +30,21 @@ async fn what_an_agent_measures_by_a_clock_an_hour_ahead_is_moved_to_now_and_tol
     // Its clock is set right.
     assert_eq!(door.post("2", None, at(door.clock.wall())).await.0, StatusCode::OK);
     assert_eq!(door.samples().await, 6);
+}
+
+#[tokio::test]
+async fn what_was_measured_before_a_clock_was_set_back_and_sent_after_is_counted_once_and_is_no_news() {
+    let door = Door::open(TempDir::new().unwrap()).await;
+    let (now, end) = (door.clock.wall(), door.clock.wall() + HOUR);
+    let batch = batch_made(now, vec![(series("fra-1"), replies(&[90, 91, 92]))], end - Duration::from_secs(1), end);
+    assert_eq!(door.post("1", None, batch).await.0, StatusCode::OK);
+    assert_eq!(door.samples().await, 3);
+    let tally = door.snapshots.state().tally;
+    assert_eq!((tally.moved_points, tally.early_points), (1, 0));
+    door.mark().await;
+    let path = &door.json("/api/v1/paths?window=15m").await["items"][0];
+    assert!(path["age_s"].as_f64().unwrap() < 100.0, "{path}");
+    assert_eq!(door.json("/api/v1/agents").await["items"][0]["clock"], "right");
 }
 
 #[tokio::test]

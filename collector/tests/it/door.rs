@@ -240,6 +240,11 @@ pub(crate) fn replies(ms: &[u64]) -> Outcomes {
 
 /// What one agent saw in one window, one series or several.
 pub(crate) fn batch(seen: Vec<(Series, Outcomes)>, begin: Wall, end: Wall) -> Vec<u8> {
+    batch_made(end, seen, begin, end)
+}
+
+/// By its agent's clock.
+pub(crate) fn batch_made(made: Wall, seen: Vec<(Series, Outcomes)>, begin: Wall, end: Wall) -> Vec<u8> {
     let Series { agent, source, .. } = seen[0].0.clone();
     let sender = Sender { agent, source, zone: None, version: "0".to_owned() };
     let measured = seen.into_iter().map(|(series, outcomes)| {
@@ -247,7 +252,7 @@ pub(crate) fn batch(seen: Vec<(Series, Outcomes)>, begin: Wall, end: Wall) -> Ve
         Measured { subject, window: Window { begin, end, outcomes } }
     });
     let measured: Vec<_> = measured.collect();
-    encode(&sender, &measured, &AgentHealth { begin, end, ..AgentHealth::default() })
+    encode(&sender, &measured, &AgentHealth { begin: made, end: made, ..AgentHealth::default() })
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
