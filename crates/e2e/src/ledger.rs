@@ -103,12 +103,22 @@ impl Ledger {
         self.batches.get(name).filter(|batch| batch.acknowledged).map(|batch| &*batch.body)
     }
 
-    /// Every acknowledged batch, once, against what `/api/v1/paths` shows of all time.
-    pub fn faults(&self, paths: &Value) -> anyhow::Result<Faults> {
+    /// What every acknowledged batch holds, once, by path and standing.
+    pub fn counted(&self) -> anyhow::Result<BTreeMap<Path, BTreeMap<&'static str, Counted>>> {
+        Ok(self.sums()?.into_iter().map(|(path, sum)| (path, sum.counted)).collect())
+    }
+
+    fn sums(&self) -> anyhow::Result<BTreeMap<Path, Sum>> {
         let mut sums = BTreeMap::new();
         for Batch { body, .. } in self.batches.values().filter(|batch| batch.acknowledged) {
             read(&mut sums, body)?;
         }
+        Ok(sums)
+    }
+
+    /// Every acknowledged batch, once, against what `/api/v1/paths` shows of all time.
+    pub fn faults(&self, paths: &Value) -> anyhow::Result<Faults> {
+        let mut sums = self.sums()?;
         let mut faults = Faults::default();
         for name in &self.altered {
             faults.altered += 1;

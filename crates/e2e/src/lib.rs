@@ -1,6 +1,7 @@
 //! The real binaries, started and watched: for the end-to-end tests and for the demo.
 
 pub mod answers;
+mod clock;
 pub mod crash;
 pub mod http;
 pub mod json;
@@ -14,9 +15,10 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use clock::ShiftedClock;
 pub use process::{Binary, Namespace, Process};
 pub use tamper::Tamper;
-pub use world::{Mode, Planet, World, WorldOptions};
+pub use world::{Clocks, Mode, Planet, World, WorldOptions};
 
 /// Tries again until there is an answer or the deadline has passed.
 pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {

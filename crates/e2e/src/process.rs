@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::clock::ShiftedClock;
 use crate::until;
 
 /// The promise is ten seconds.
@@ -62,6 +63,19 @@ impl Process {
         args: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Self> {
         Self::start_by(Command::new(binary.path(programs)?), name, dir, args)
+    }
+
+    /// As [`Self::start`], by a clock of its own.
+    pub fn start_by_clock<A: AsRef<OsStr>>(
+        clock: &ShiftedClock,
+        (binary, programs): (Binary, &Path),
+        name: &str,
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
+        let mut program = Command::new(binary.path(programs)?);
+        clock.given_to(&mut program);
+        Self::start_by(program, name, dir, args)
     }
 
     /// As [`Self::start`], in a network namespace.

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::clock::ShiftedClock;
 use crate::http;
 use crate::process::{Binary, Namespace, Process};
 use crate::until;
@@ -31,6 +32,8 @@ pub struct WorldOptions {
     pub judging: fn(&str) -> String,
     /// What agents take for the collector, where something stands between.
     pub relay: Option<SocketAddr>,
+    /// Whether the collector and the agents go by clocks that can be set.
+    pub clocks: bool,
     /// The folder with our binaries: `target/<profile>`.
     pub programs: PathBuf,
 }
@@ -56,8 +59,16 @@ pub struct World {
     agents: BTreeMap<String, Process>,
     listen: String,
     mode: Mode,
+    clocks: Option<Clocks>,
     programs: PathBuf,
     dir: TempDir,
+}
+
+/// That can be set.
+#[derive(Debug)]
+pub struct Clocks {
+    pub collector: ShiftedClock,
+    pub agents: ShiftedClock,
 }
 
 impl Default for WorldOptions {
@@ -76,6 +87,7 @@ impl Default for WorldOptions {
             agents: str::to_owned,
             judging: str::to_owned,
             relay: None,
+            clocks: false,
             programs,
         }
     }
@@ -95,7 +107,12 @@ impl World {
             .context("add to the collector's configuration")?;
         let programs = options.programs.clone();
         let mode = options.mode;
-        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, mode, programs, dir };
+        let shifted = |name| ShiftedClock::new(dir.path().join(name));
+        let clocks = options.clocks.then(|| {
+            Ok::<_, anyhow::Error>(Clocks { collector: shifted("collector.clock")?, agents: shifted("agents.clock")? })
+        });
+        let clocks = clocks.transpose()?;
+        let mut world = Self { planet, collector: None, agents: BTreeMap::new(), listen, mode, clocks, programs, dir };
         world.start_collector()?;
         for region in world.planet.regions()? {
             let file = world.file(&format!("agent-{region}.toml"));
@@ -113,7 +130,11 @@ impl World {
         let listen = self.listen.as_ref();
         let [run, config_is, listen_is, address_is] = ["run", "--config", "--listen", "--address-file"].map(OsStr::new);
         let args = [run, config_is, config.as_os_str(), listen_is, listen, address_is, address.as_os_str()];
-        let mut collector = Process::start((Binary::Collector, &self.programs), "collector", self.dir.path(), args)?;
+        let (name, program, dir) = ("collector", (Binary::Collector, &*self.programs), self.dir.path());
+        let mut collector = match &self.clocks {
+            None => Process::start(program, name, dir, args)?,
+            Some(clocks) => Process::start_by_clock(&clocks.collector, program, name, dir, args)?,
+        };
         collector.address(&address)?;
         self.collector = Some(collector);
         Ok(())
@@ -123,9 +144,10 @@ impl World {
         let config = self.file(&format!("agent-{region}.toml"));
         let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let (name, program, dir) = (format!("agent-{region}"), (Binary::Agent, &*self.programs), self.dir.path());
-        let agent = match self.mode {
-            Mode::Loopback => Process::start(program, &name, dir, args)?,
-            Mode::Router => {
+        let agent = match (self.mode, &self.clocks) {
+            (Mode::Loopback, None) => Process::start(program, &name, dir, args)?,
+            (Mode::Loopback, Some(clocks)) => Process::start_by_clock(&clocks.agents, program, &name, dir, args)?,
+            (Mode::Router, _) => {
                 let net = dir.join("net");
                 let namespace = Namespace { net: net.join(region), user: net.join("user") };
                 Process::start_in(&namespace, program, &name, dir, args)?
@@ -133,6 +155,10 @@ impl World {
         };
         self.agents.insert(region.to_owned(), agent);
         Ok(())
+    }
+
+    pub fn clocks(&self) -> anyhow::Result<&Clocks> {
+        self.clocks.as_ref().context("the clocks of this world cannot be set")
     }
 
     pub fn collector(&self) -> anyhow::Result<&Process> {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const TO_BUILD: [Tool; 3] = [("cc", "build-essential"), ("node", "nodejs"), ("npm", "npm")];
-pub(crate) const TO_TEST: [Tool; 8] = [
+pub(crate) const TO_TEST: [Tool; 9] = [
     ("chromium", "chromium"),
     ("nginx", "nginx-light"),
     ("prometheus", "prometheus"),
@@ -18,6 +18,7 @@ pub(crate) const TO_TEST: [Tool; 8] = [
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("faketime", "faketime"),
 ];
 pub(crate) const TO_BENCH: [Tool; 8] = [
     ("fping", "fping"),

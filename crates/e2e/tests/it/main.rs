@@ -5,6 +5,7 @@
 mod backup;
 mod bones;
 mod broken_disk;
+mod clocks;
 mod collectors;
 mod crash;
 mod delivery;
