@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use crate::policy::Policy;
 use crate::rings::{Rings, Seen};
 use crate::slowness::margin_ms;
-use crate::state::State;
 
 const EVERY: Duration = Duration::from_hours(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -76,7 +75,7 @@ impl Baselines {
         self.seen = slot;
         let until = (now - RIPE).slot(policy.window);
         for (path, series) in rings.paths() {
-            let drives = series.first().is_some_and(|id| State::is_primary(policy, &rings.get(*id).series));
+            let drives = series.first().is_some_and(|id| policy.is_primary(&rings.get(*id).series));
             if drives && self.paths.entry(path).or_default().is_due(path, now) {
                 let seen = rings.merge(series.iter().copied(), until - LENGTH, until);
                 self.paths.entry(path).or_default().look(&seen, now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use telemetry::emodel::{Codec, Mos};
 use telemetry::geo::Coordinates;
-use telemetry::{Name, ReceiverName, RegionName, ServiceName, TargetId};
+use telemetry::{Name, ReceiverName, RegionName, Series, ServiceName, TargetId};
 use utoipa::ToSchema;
 
 /// The probe whose packets travel as a call's do.
@@ -147,6 +147,12 @@ impl Policy {
     pub fn mos(&self, probe: &Name, rtt_ms: f64, jitter_ms: f64, loss: f64) -> Option<Mos> {
         let [rtt, jitter] = [rtt_ms, jitter_ms].map(|ms| Duration::from_secs_f64(ms / 1e3));
         (probe.as_str() == VOICE).then(|| self.codec.mos(rtt, jitter, loss))
+    }
+
+    /// Whether it drives its cell.
+    pub fn is_primary(&self, series: &Series) -> bool {
+        let primary = self.services.get(&series.service).map(|service| &service.primary);
+        primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase)
     }
 
     /// After so long without data a cell is stale: the missed windows, and the time in which the last of them could arrive.

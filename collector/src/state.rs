@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::{RegionName, Series, Standing, Wall};
+use telemetry::{RegionName, Standing, Wall};
 
 use crate::agents::Agents;
 use crate::alerts::Alerts;
@@ -117,11 +117,6 @@ impl State {
         all.into_iter().cloned().collect()
     }
 
-    pub fn is_primary(policy: &Policy, series: &Series) -> bool {
-        let primary = policy.services.get(&series.service).map(|service| &service.primary);
-        primary.is_some_and(|it| it.probe == series.probe && it.phase == series.phase)
-    }
-
     fn absorb(&mut self, batch: &Batch, tell: Tell<'_>) -> Vec<Effect> {
         let once = if batch.origin.is_some() { Once::ByBatch } else { Once::ByPoint };
         let received = self.clock.read(batch.received);
@@ -171,7 +166,7 @@ impl State {
             }
         }
         for LosingPorts { series, share, seen } in &batch.losing_ports {
-            if *seen <= latest && Self::is_primary(&policy, series) {
+            if *seen <= latest && policy.is_primary(series) {
                 self.cells.lose_ports(series, *share, *seen);
             }
         }
@@ -215,7 +210,7 @@ impl State {
             }
             Added::Counted(id) => {
                 self.tally.points += 1;
-                let primary = Self::is_primary(policy, &point.series);
+                let primary = policy.is_primary(&point.series);
                 match point.series.standing {
                     Standing::Regular if primary => self.cells.weigh(id, point, news),
                     Standing::Regular => self.cells.accompany(id, &point.series),

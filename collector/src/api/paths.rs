@@ -130,7 +130,7 @@ impl Item {
         // Of a path of which nothing counts, that of what it has.
         let any = if all.is_empty() { state.rings.beside(id) } else { all };
         let newest = any.iter().map(|series| state.rings.get(*series).newest).max().unwrap_or_default();
-        let primary = state.policy.as_ref().is_some_and(|policy| Concluded::is_primary(policy, series));
+        let primary = state.policy.as_ref().is_some_and(|policy| policy.is_primary(series));
         let mos = state.policy.as_ref().and_then(|policy| {
             policy.mos(&series.probe, seen.quantile_ms(0.5)?, seen.jitter_ms().unwrap_or_default(), seen.loss()?)
         });
