@@ -14,7 +14,8 @@
 //! - **In which order** the outcomes of a slot came, and confirming ones among them.
 //! - **What is not in windows:** ports that lose, certificates, what agents said of themselves, who was told of an alert.
 //! - **Configurations before the last one.** All of it is judged by the one that was adopted last, or by another that is given.
-//! - **What was before the warm-up.** A first place that stood for days has stood since then.
+//! - **What was before the warm-up.** A first place that stood for days has stood since then, and a path's week begins then: it is compared with its
+//!   last quarter of an hour until it has three looks.
 
 mod conclusions;
 mod feed;
